@@ -1,0 +1,1 @@
+"""The one contract that the runner, the operator and the REST shim share; it imports none of them."""

@@ -1,0 +1,1 @@
+"""The runner: six axis views in, a validated textured mesh out. Importing it needs no torch."""

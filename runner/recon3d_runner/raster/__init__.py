@@ -1,0 +1,1 @@
+"""Rasterisers behind one port: `cpu` (numba, PyPI wheels only), `nvdiffrast` (CUDA) and a float64 oracle."""

@@ -1,0 +1,103 @@
+"""CPU rasteriser: finished meshes rendered as a customer's viewer would show them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from recon3d_runner.raster import kernels
+from recon3d_runner.types import F32, F64, I32, U8, Camera, TexturedMesh
+
+rasterize = kernels.rasterize
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """One rendered view."""
+
+    rgb: F32
+    """(n, n, 3) sRGB in [0, 1] over white."""
+    alpha: F32
+    """(n, n) coverage in [0, 1]."""
+    depth: F32
+    """(n, n) z-depth in world units at pixel centres (nearest subsample), NaN on the background."""
+    face: I32
+    """(n, n) index of the visible face at the same subsample, -1 on the background."""
+
+
+def project(vertices: F64, camera: Camera, size: int) -> F64:
+    """World (V, 3) to (V, 3): pixel x, pixel y in an image of `size`, depth z."""
+    p = vertices @ camera.rotation.T + camera.translation
+    f = camera.focal(size)
+    out = np.empty_like(p)
+    out[:, 0] = f * p[:, 0] / p[:, 2] + size / 2
+    out[:, 1] = f * p[:, 1] / p[:, 2] + size / 2
+    out[:, 2] = p[:, 2]
+    return out
+
+
+def vertex_normals(vertices: F64, faces: I32) -> F64:
+    """(V, 3) unit normals, faces weighted by area; zero where a vertex has no face."""
+    a, b, c = (vertices[faces[:, k]] for k in range(3))
+    n = np.cross(b - a, c - a)
+    out = np.zeros_like(vertices)
+    for k in range(3):
+        for axis in range(3):
+            out[:, axis] += np.bincount(faces[:, k], weights=n[:, axis], minlength=len(vertices))
+    length = np.linalg.norm(out, axis=1, keepdims=True)
+    return np.divide(out, length, out=np.zeros_like(out), where=length > 0)
+
+
+def mip_pyramid(texture: U8 | F32) -> tuple[F32, ...]:
+    """Box-filtered levels, (T, T, 3) float32 in [0, 1] down to at least 8 x 8 texels, as deep as T is even."""
+    level = np.ascontiguousarray(texture, np.float32)
+    if texture.dtype == np.uint8:
+        level = level / np.float32(255)
+    levels = [level]
+    while level.shape[0] % 2 == 0 and level.shape[0] > 8:
+        level = np.ascontiguousarray(level.reshape(level.shape[0] // 2, 2, -1, 2, 3).mean((1, 3)), np.float32)
+        levels.append(level)
+    return tuple(levels)
+
+
+def _box(image: F32, factor: int) -> F32:
+    if factor == 1:
+        return image
+    n = image.shape[0] // factor
+    shape = (n, factor, n, factor) + image.shape[2:]
+    return np.ascontiguousarray(image.reshape(shape).mean((1, 3)), np.float32)
+
+
+def render_textured(
+    mesh: TexturedMesh,
+    camera: Camera,
+    size: int,
+    *,
+    supersample: int = 2,
+    shaded: bool = False,
+    levels: tuple[F32, ...] | None = None,
+) -> Rendered:
+    """Render `mesh` with its texture (mip-mapped, `supersample`² rays a pixel) over white.
+
+    `levels` (of `mip_pyramid`) saves making the pyramid again when several views are rendered.
+    """
+    n = size * supersample
+    points = project(mesh.vertices, camera, n)
+    face, depth, bary = rasterize(points, mesh.faces, n)
+    levels = mip_pyramid(mesh.texture) if levels is None else levels
+    lod = kernels.face_lod(points, mesh.faces, mesh.uv, mesh.uv_faces, mesh.texture.shape[0])
+    rgb = np.ones((n, n, 3), np.float32)
+    kernels.shade_texture(face, bary, mesh.uv, mesh.uv_faces, lod, levels, rgb)
+    if shaded:
+        normals = vertex_normals(mesh.vertices, mesh.faces)
+        light = camera.rotation.T @ (np.array([-0.35, -0.5, -0.79]) / np.linalg.norm([0.35, 0.5, 0.79]))
+        kernels.shade_light(face, bary, mesh.faces, normals, light, 0.45, rgb)
+    alpha = _box((face >= 0).astype(np.float32), supersample)
+    middle = supersample // 2
+    return Rendered(
+        rgb=_box(rgb, supersample),
+        alpha=alpha,
+        depth=np.ascontiguousarray(depth[middle::supersample, middle::supersample]),
+        face=np.ascontiguousarray(face[middle::supersample, middle::supersample]),
+    )

@@ -1,0 +1,21 @@
+"""What a stage of an engine sees of the outside: progress, cancellation, warnings."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from typing import Protocol
+
+
+class Run(Protocol):
+    """Handed to every stage. Implemented by the worker; tests pass a recording one."""
+
+    def stage(self, name: str) -> AbstractContextManager[None]:
+        """Time the block as stage `name` (a name of recon3d_contract.stages) and report it as progress."""
+
+    def tick(
+        self, fraction: float, *, iteration: int | None = None, total: int | None = None, loss: float | None = None
+    ) -> None:
+        """Report progress within the current stage, `fraction` in [0, 1]. Raises when the run is cancelled."""
+
+    def warn(self, code: str, message: str) -> None:
+        """Record a warning for the result; `code` is a short stable word such as `unusual_size`."""
