@@ -91,9 +91,7 @@ TABLE: Final[Mapping[Code, Row]] = {
         422,
         12,
     ),
-    Code.FILE_TOO_LARGE: Row(
-        "validation", "A file is too large.", "Keep each file within 20 MB.", False, 413, 13
-    ),
+    Code.FILE_TOO_LARGE: Row("validation", "A file is too large.", "Keep each file within 20 MB.", False, 413, 13),
     Code.UPLOAD_TOO_LARGE: Row(
         "validation", "The input is too large.", "Keep all files together within 200 MB.", False, 413, 14
     ),
@@ -121,9 +119,7 @@ TABLE: Final[Mapping[Code, Row]] = {
         422,
         17,
     ),
-    Code.INPUT_NOT_FOUND: Row(
-        "validation", "The input does not exist.", "Check the input reference.", False, 404, 18
-    ),
+    Code.INPUT_NOT_FOUND: Row("validation", "The input does not exist.", "Check the input reference.", False, 404, 18),
     Code.INPUT_NOT_ALLOWED: Row(
         "validation",
         "The input's source is not allowed.",
@@ -150,9 +146,7 @@ TABLE: Final[Mapping[Code, Row]] = {
     ),
     Code.JOB_NOT_FOUND: Row("state", "There is no such job.", "Check the job's name.", False, 404, 30),
     Code.JOB_NOT_READY: Row("state", "The job has not finished.", "Ask again when it has.", True, 409, 31),
-    Code.JOB_ALREADY_FINISHED: Row(
-        "state", "The job has already finished.", "Create a new job.", False, 409, 32
-    ),
+    Code.JOB_ALREADY_FINISHED: Row("state", "The job has already finished.", "Create a new job.", False, 409, 32),
     Code.CANCEL_NOT_REQUESTED: Row(
         "state",
         "No cancellation of this job was requested.",
@@ -161,9 +155,7 @@ TABLE: Final[Mapping[Code, Row]] = {
         409,
         33,
     ),
-    Code.CANCELLED: Row(
-        "state", "The job was cancelled.", "Create a new job to run it again.", False, 409, 34
-    ),
+    Code.CANCELLED: Row("state", "The job was cancelled.", "Create a new job to run it again.", False, 409, 34),
     Code.OUTPUT_EXISTS: Row(
         "state", "The output already exists.", "Choose another output, or remove the old one.", False, 409, 35
     ),
@@ -210,9 +202,7 @@ TABLE: Final[Mapping[Code, Row]] = {
         503,
         53,
     ),
-    Code.STORAGE_FULL: Row(
-        "resource", "The storage is full.", "Free some space, then try again.", True, 507, 54
-    ),
+    Code.STORAGE_FULL: Row("resource", "The storage is full.", "Free some space, then try again.", True, 507, 54),
     Code.STORAGE_UNAVAILABLE: Row(
         "resource",
         "The storage cannot be used.",

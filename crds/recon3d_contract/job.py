@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import difflib
+import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping
@@ -14,7 +15,7 @@ from pydantic import BaseModel, ValidationError
 from recon3d_contract.errors import Code, Recon3dError
 from recon3d_contract.spec import JobSpec, camel
 
-__all__ = ["JobSpec", "apply_settings", "parse_job"]
+__all__ = ["JobSpec", "apply_settings", "parse_job", "spec_hash"]
 
 Problem = dict[str, Any]
 MAX_JOB_BYTES: Final = 256 * 1024
@@ -157,3 +158,9 @@ def _value(text: str) -> Any:
         return json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
     except (ValueError, RecursionError):
         return text
+
+
+def spec_hash(spec: JobSpec) -> str:
+    """Return the SHA-256 of the job with all its defaults: 64 hexadecimal digits, the same for equal jobs."""
+    data = spec.model_dump(mode="json", by_alias=True)
+    return hashlib.sha256(json.dumps(data, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

@@ -74,10 +74,7 @@ class InputSource(JobModel):
     """A ZIP over https, without user name and fragment; needs sha256."""
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
     """SHA-256 of the file at `url`, 64 lower-case hexadecimal digits."""
-    s3: (
-        Annotated[str, Field(max_length=1024, pattern=r"^s3://[a-z0-9][-a-z0-9.]{1,61}[a-z0-9]/[^\s]+$")]
-        | None
-    ) = None
+    s3: Annotated[str, Field(max_length=1024, pattern=r"^s3://[a-z0-9][-a-z0-9.]{1,61}[a-z0-9]/[^\s]+$")] | None = None
     """`s3://bucket/key`: a ZIP, or a prefix that holds multi_views/."""
     upload: Annotated[str, Field(pattern=r"^[A-Za-z0-9][-A-Za-z0-9_]{7,63}$")] | None = None
     """The id of an upload to the REST shim."""
@@ -87,11 +84,7 @@ class InputSource(JobModel):
 
     @model_validator(mode="after")
     def _exactly_one(self) -> InputSource:
-        given = [
-            name
-            for name in ("path", "url", "s3", "upload", "pvc", "builtin")
-            if getattr(self, name) is not None
-        ]
+        given = [name for name in ("path", "url", "s3", "upload", "pvc", "builtin") if getattr(self, name) is not None]
         if len(given) != 1:
             found = "none" if not given else "both " + " and ".join(given)
             raise ValueError(f"needs exactly one of path, url, s3, upload, pvc, builtin; has {found}")

@@ -1,8 +1,8 @@
 """The rules that turn measurements into a verdict, and the verdicts of engines into that of the job.
 
-PSNR and SSIM decide between normal, warning and failure. They can flatter a wrong shape, since the texture was
-fitted to the same six views; so a `normal` is lowered to `warning` where the shape does not hold: silhouettes,
-depth, or the views predicted without themselves (leave-one-out).
+PSNR and SSIM decide between normal, warning and failure. They can flatter a wrong shape, since the texture
+was fitted to the same six views; so a `normal` is lowered to `warning` where the shape does not hold:
+silhouettes, depth, or the views predicted without themselves (leave-one-out).
 """
 
 from __future__ import annotations
@@ -68,10 +68,8 @@ def judge(measured: Measured, thresholds: QualityThresholds = DEFAULT_THRESHOLDS
     appearance("SSIM", "", 3, measured.ssim, thresholds.ssim_normal, thresholds.ssim_warning)
     iou, depth, alone = measured.iou, measured.depth_error_pct, measured.leave_one_out_psnr
     if not iou >= thresholds.iou:
-        lower(
-            "warning",
-            f"silhouettes agree only to IoU {_shown(iou, thresholds.iou, 3)}, below {thresholds.iou:g}",
-        )
+        limit = thresholds.iou
+        lower("warning", f"silhouettes agree only to IoU {_shown(iou, limit, 3)}, below {limit:g}")
     if depth is not None and not depth <= thresholds.depth_error_pct:
         limit = thresholds.depth_error_pct
         lower("warning", f"median depth error {_shown(depth, limit, 2)} % of the diagonal, above {limit:g} %")
@@ -109,7 +107,7 @@ def better_engine(outcomes: Mapping[str, Outcome]) -> str | None:
     def key(name: str) -> tuple[int, float, float, int]:
         outcome = outcomes[name]
         rank = -1 if outcome.verdict is None else RANK[outcome.verdict]
-        order = [*ENGINES].index(name) if name in ENGINES else len(ENGINES)  # type: ignore[arg-type]
+        order = [*ENGINES].index(name) if name in ENGINES else len(ENGINES)
         return (rank, _or_least(outcome.psnr), _or_least(outcome.ssim), -order)
 
     judged = [name for name in outcomes if outcomes[name].verdict is not None]
@@ -121,7 +119,7 @@ def _or_least(value: float | None) -> float:
 
 
 def job_status(outcomes: Mapping[str, Outcome]) -> Literal["completed", "failed", "cancelled"]:
-    """Return how the job ended: one engine that is normal or warning completes it, unless it was cancelled."""
+    """Return how the job ended: completed with one engine normal or warning, unless it was cancelled."""
     if any(outcome.cancelled for outcome in outcomes.values()):
         return "cancelled"
     if any(outcome.verdict in ("normal", "warning") for outcome in outcomes.values()):
