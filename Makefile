@@ -1,0 +1,89 @@
+# Everything runs from here; every target sets up what it needs. `make help` lists the targets.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+VENV := .venv
+BIN := $(VENV)/bin
+CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/recon3d
+BLENDER := $(CACHE)/blender
+
+PROFILE ?= standard
+DEVICE ?= auto
+CASES ?=
+ARGS ?=
+
+export PYTHONUNBUFFERED := 1
+# Compiled kernels are keyed by a source file's folder and content: kept here, they outlive a `git clean`.
+export NUMBA_CACHE_DIR := $(CACHE)/numba
+
+PYTHON_DIRS := crds/recon3d_contract runner/recon3d_runner tests examples benchmarks
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: env
+env: ## make .venv with every extra, from hash-pinned requirements
+	@requirements/env.sh $(VENV) requirements/dev.txt --project
+
+.PHONY: demo
+demo: env ## reconstruct the bundled example into out/demo and say how good it is
+	@rm -rf out/demo
+	@mkdir -p out
+	@$(BIN)/recon3d-runner run builtin:example --out out/demo --profile fast $(ARGS)
+
+# pytest comes last, so that the output ends with its summary line.
+.PHONY: test
+test: env ## lint, types, import rules, then every test that needs no GPU (ARGS="-k name" narrows)
+	@requirements/system.sh test
+	@$(MAKE) lint
+	@echo "[test] pytest"
+	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-2} $(BIN)/python -m pytest $(ARGS)
+
+.PHONY: lint
+lint: env ## ruff, mypy --strict, import-linter
+	@started=$$SECONDS; \
+	echo "[test] ruff"; $(BIN)/ruff check .; $(BIN)/ruff format --check .; \
+	echo "[test] mypy"; $(BIN)/mypy; $(BIN)/mypy --python-version 3.10; \
+	echo "[test] import-linter"; $(BIN)/lint-imports --config pyproject.toml; \
+	echo "[test] checks took $$((SECONDS - started)) s"
+
+.PHONY: format
+format: env ## let ruff rewrite what it can
+	@$(BIN)/ruff check --fix-only --quiet .
+	@$(BIN)/ruff format .
+
+.PHONY: bench-engine
+bench-engine: env blender-env ## the engine against known truths: CASES="dir ..." PROFILE=standard DEVICE=auto
+	@$(BIN)/python benchmarks/bench_engine.py --profile $(PROFILE) --device $(DEVICE) \
+		--blender-python $(BLENDER)/bin/python $(addprefix --case ,$(CASES)) $(ARGS)
+
+.PHONY: blender-env
+blender-env:
+	@requirements/system.sh blender
+	@requirements/env.sh $(BLENDER) requirements/blender.txt --python 3.11
+
+.PHONY: example-input
+example-input: blender-env ## model and render examples/input again, with Blender (minutes)
+	@$(BLENDER)/bin/python examples/make_input.py --object example --input-only --out examples
+
+.PHONY: cases
+cases: env blender-env ## make the benchmark's procedural cases in the cache (minutes each)
+	@$(BLENDER)/bin/python benchmarks/make_cases.py --out $(CACHE)/cases $(ARGS)
+
+LOCK := uv pip compile --quiet --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-annotate --no-header
+.PHONY: lock
+lock: ## resolve requirements/*.txt anew (needs uv); UPGRADE=1 takes the newest versions
+	@command -v uv >/dev/null || { echo "make lock needs uv on the PATH" >&2; exit 1; }
+	@$(LOCK) $(if $(UPGRADE),--upgrade) --universal --all-extras -c requirements/constraints.in \
+		pyproject.toml -o requirements/dev.txt
+	@$(LOCK) $(if $(UPGRADE),--upgrade) --universal requirements/uv.in -o requirements/uv.txt
+	@$(LOCK) $(if $(UPGRADE),--upgrade) requirements/blender.in -o requirements/blender.txt
+
+.PHONY: clean
+clean: ## remove what was made here (.venv, out, caches); what lies in ~/.cache stays
+	@rm -rf $(VENV) out build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis *.egg-info
+	@find $(PYTHON_DIRS) -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
