@@ -8,6 +8,7 @@ import stat
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from io import FileIO
 from pathlib import Path
 from typing import BinaryIO, Final, Protocol
 
@@ -86,12 +87,12 @@ class _Writer:
         self._root = root
         self._made: list[Path] = []
 
-    def open(self, name: str) -> BinaryIO:
+    def open(self, name: str) -> FileIO:
         path = self._root / name
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
-            file = os.fdopen(os.open(path, flags, 0o644), "wb")
+            file = os.fdopen(os.open(path, flags, 0o644), "wb", buffering=0)
         except OSError as error:
             raise storage_error(error) from None
         self._made.append(path)
@@ -163,9 +164,7 @@ def _one(source: _Source, kind: Kind, view: ViewName, parts: Parts, writer: _Wri
     if writer is None:
         return InputFile.of(kind, view, "/".join(parts), _fed(PngChecker(kind), source.stream(parts)))
     with writer.open(canonical(kind, view)) as file:
-        checker = PngChecker(kind, sink=_guarded(file.write))
-        info = _fed(checker, source.stream(parts))
-        _guarded(lambda _: file.flush())(b"")
+        info = _fed(PngChecker(kind, sink=_writing(file)), source.stream(parts))
     return InputFile.of(kind, view, "/".join(parts), info)
 
 
@@ -175,16 +174,18 @@ def _fed(checker: PngChecker, pieces: Iterator[bytes]) -> PngInfo:
     return checker.finish()
 
 
-def _guarded(write: Callable[[bytes], object]) -> Callable[[bytes], object]:
-    """Tell a failure to write from a failure to read."""
+def _writing(file: FileIO) -> Callable[[bytes], None]:
+    """A sink that tells a failure to write from a failure to read. Unbuffered: closing cannot fail late."""
 
-    def guarded(data: bytes) -> object:
-        try:
-            return write(data)
-        except OSError as error:
-            raise storage_error(error) from None
+    def write(data: bytes) -> None:
+        left = memoryview(data)
+        while left:
+            try:
+                left = left[file.write(left) :]
+            except OSError as error:
+                raise storage_error(error) from None
 
-    return guarded
+    return write
 
 
 def _uneven(files: list[InputFile]) -> Iterator[Problem]:

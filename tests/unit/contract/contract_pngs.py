@@ -1,10 +1,14 @@
-"""PNGs, good and broken, and input sets, written with the standard library alone."""
+"""PNGs, good and broken, and input sets, written with the standard library alone; and what refusing one is."""
 
 import struct
 import zipfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+
+import pytest
+from recon3d_contract.errors import Recon3dError
+from recon3d_contract.inputs import check_source, extract
 
 VIEWS = ("front", "back", "left", "right", "top", "bottom")
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -70,3 +74,28 @@ def write_zip(path: Path, files: dict[str, bytes], edit: Callable[[zipfile.ZipFi
         if edit is not None:
             edit(archive)
     return path
+
+
+def changed(**files: bytes | None) -> dict[str, bytes]:
+    """The good set with views replaced (`front=data`, `depth_front=data`) or, with None, taken away."""
+    result = image_set()
+    for key, data in files.items():
+        name = f"depth_renders/{key[6:]}.png" if key.startswith("depth_") else f"multi_views/{key}.png"
+        result.pop(name)
+        if data is not None:
+            result[name] = data
+    return result
+
+
+def refused(source: Path, dest: Path) -> Recon3dError:
+    """The one error that both entry points give; extract leaves nothing behind."""
+    with pytest.raises(Recon3dError) as first:
+        check_source(source)
+    with pytest.raises(Recon3dError) as second:
+        extract(source, dest)
+    assert (first.value.code, first.value.details) == (second.value.code, second.value.details)
+    assert not list(dest.rglob("*.png"))
+    text = f"{first.value.message} {first.value.details}"
+    assert str(source.parent) not in text
+    assert "Traceback" not in text
+    return first.value
