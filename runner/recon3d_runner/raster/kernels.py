@@ -73,8 +73,10 @@ def face_lod(points: F64, faces: I32, uv: F64, uv_faces: I32, texture_size: int)
             - (points[c, 0] - points[a, 0]) * (points[b, 1] - points[a, 1])
         )
         a, b, c = uv_faces[f, 0], uv_faces[f, 1], uv_faces[f, 2]
-        texels = texture_size * texture_size * abs(
-            (uv[b, 0] - uv[a, 0]) * (uv[c, 1] - uv[a, 1]) - (uv[c, 0] - uv[a, 0]) * (uv[b, 1] - uv[a, 1])
+        texels = (
+            texture_size
+            * texture_size
+            * abs((uv[b, 0] - uv[a, 0]) * (uv[c, 1] - uv[a, 1]) - (uv[c, 0] - uv[a, 0]) * (uv[b, 1] - uv[a, 1]))
         )
         if screen > 0.0 and texels > screen:
             # A sliver seen edge-on would ask for a blur of its whole chart; one level less is sharper.
@@ -101,9 +103,7 @@ def _bilinear(level: F32, u: float, v: float, out: F32) -> None:
 
 
 @njit(cache=True, nogil=True)
-def shade_texture(
-    face: I32, bary: F32, uv: F64, uv_faces: I32, lod: F32, levels: tuple[F32, ...], out: F32
-) -> None:
+def shade_texture(face: I32, bary: F32, uv: F64, uv_faces: I32, lod: F32, levels: tuple[F32, ...], out: F32) -> None:
     """Trilinear look-up of every covered pixel: `out` (n, n, 3) is written where face >= 0."""
     n = face.shape[0]
     low = np.zeros(3, np.float32)

@@ -1,0 +1,1 @@
+"""From twelve PNGs to six calibrated views: load, mask, dequantise, calibrate."""

@@ -1,0 +1,261 @@
+"""Find FOV, depth range and orientation of the six views from their own agreement.
+
+The distance is the unit of length here, so that three numbers are free: focal length F and the depth code's
+offset a and gain b. The orientation is searched only when the views disagree as they are.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy import ndimage
+
+from recon3d_contract.errors import Code, Recon3dError
+from recon3d_runner.run import Run
+from recon3d_runner.scene.agreement import Sight, frames
+from recon3d_runner.scene.orient import Arrangement
+from recon3d_runner.scene.solve import Fit, Hypothesis, Problem
+from recon3d_runner.types import F64
+
+PRIOR_FOV = 40.0
+FOVS = (14.0, 22.0, 32.0, 42.0, 52.0, 64.0, 78.0)
+COARSE = (24.0, 16.0, 16.0, 8.0, 8.0)
+FINE = (8.0, 4.0, 2.0, 1.0, 1.0, 0.5, 0.5, 0.3, 0.3, 0.2, 0.2)
+GRID = 12.0
+"""Residual scale in pixels at which the starting grid is compared."""
+JUDGE = 2.0
+"""Residual scale in pixels at which hypotheses are compared."""
+AGREE = 0.62
+"""Cost at JUDGE below which the views are taken to agree."""
+SIGMA_GAIN = 8.0
+"""Residuals of neighbouring pixels are not independent: the formal sigma of the FOV is too small by about this."""
+
+
+@dataclass(frozen=True)
+class Known:
+    """What the job gives; None is to be found. Lengths in one unit of the user's choice."""
+
+    fov_deg: float | None = None
+    distance: float | None = None
+    near: float | None = None
+    far: float | None = None
+    encoding: str | None = None
+    """white-near | black-near | metric."""
+    unit: float | None = None
+    """World units per code, for metric depth."""
+    ray: bool | None = None
+    arrangement: Arrangement | None = None
+
+
+@dataclass(frozen=True)
+class Solution:
+    """Calibration with distance 1, before it is scaled to world units."""
+
+    fit: Fit
+    arrangement: Arrangement
+    confidence: float
+    prior: str | None
+
+
+def _extents(sights: list[Sight]) -> dict[tuple[int, int], float]:
+    """Mean reach of the outlines along every world axis direction (axis, sign), in image units."""
+    rotation = frames()
+    found: dict[tuple[int, int], list[float]] = {}
+    for s in sights:
+        if not len(s.outline):
+            continue
+        for row, column in ((0, 0), (1, 1)):
+            axis = rotation[s.name][row]
+            k = int(np.argmax(np.abs(axis)))
+            sign = int(np.sign(axis[k]))
+            found.setdefault((k, sign), []).append(float(s.outline[:, column].max()))
+            found.setdefault((k, -sign), []).append(float(-s.outline[:, column].min()))
+    return {key: float(np.mean(values)) for key, values in found.items()}
+
+
+def _near_is_high(sights: list[Sight]) -> bool:
+    """Whether larger codes are nearer: an object's middle is nearer than its outline."""
+    score = 0.0
+    for s in sights:
+        edge = s.nearest >= 0
+        rim = s.inside & edge
+        middle = s.inside & ~edge
+        if rim.any() and middle.any():
+            score += float(s.code[middle].mean() - s.code[rim].mean()) / max(1.0, float(np.ptp(s.code[s.inside])))
+    return score > 0
+
+
+def _first_ranges(sights: list[Sight], focal: float, high_is_near: bool) -> list[tuple[float, float]]:
+    """Starting values for (a, b): a few gains around the one that puts the outlines at distance 1.
+
+    For each gain the offset makes every view's nearest point meet the extent that the side views show.
+    """
+    rotation = frames()
+    extents = _extents(sights)
+    nearest, reach, rim = [], [], []
+    for s in sights:
+        forward = rotation[s.name][2]
+        k = int(np.argmax(np.abs(forward)))
+        extent = extents.get((k, int(-np.sign(forward[k]))))
+        if extent is None or not s.inside.any():
+            continue
+        codes = s.code[s.inside]
+        edge = s.inside & ~ndimage.binary_erosion(s.inside, iterations=2)
+        nearest.append(float(codes.max() if high_is_near else codes.min()))
+        reach.append(extent / focal)
+        rim.append(float(np.median(s.code[edge])))
+    if not nearest:
+        return []
+    near, far = np.array(nearest), np.array(rim)
+    gain = -float(np.mean(reach)) / (float(np.mean(near - far)) or 1.0)
+    return [
+        (1.0 - float(np.mean(reach)) - b * float(near.mean()), b) for b in gain * np.array([0.5, 0.65, 0.8, 1.0, 1.3])
+    ]
+
+
+class Calibrator:
+    """Searches continuous and discrete unknowns; `free` marks the unknown ones of (log F, a, b)."""
+
+    def __init__(self, sights: list[Sight], known: Known, run: Run) -> None:
+        self.sights = sights
+        self.known = known
+        self.run = run
+        fixed_range = known.near is not None and known.far is not None and known.distance is not None
+        fixed_metric = known.unit is not None and known.distance is not None
+        self.range_known = fixed_range or fixed_metric
+        self.free = np.array([known.fov_deg is None, not self.range_known, not self.range_known], float)
+        self.rays = (known.ray,) if known.ray is not None else (False,)
+
+    def _given_range(self) -> tuple[float, float] | None:
+        k = self.known
+        if not self.range_known or k.distance is None:
+            return None
+        if k.unit is not None:
+            return 0.0, k.unit / k.distance
+        assert k.near is not None and k.far is not None
+        top = 255.0 if max(float(s.code.max()) for s in self.sights) <= 255.5 else 65535.0
+        span = (k.far - k.near) / top / k.distance
+        if k.encoding == "black-near" or (k.encoding is None and not not _near_is_low(self.sights)):
+            return k.near / k.distance, span
+        return k.far / k.distance, -span
+
+    def _starts(self, sights: list[Sight]) -> list[Hypothesis]:
+        """A grid over the FOV, both polarities and a few gains."""
+        fovs = FOVS if self.known.fov_deg is None else (self.known.fov_deg,)
+        given = self._given_range()
+        out = []
+        for high in (True, False):
+            for fov in fovs:
+                focal = 1 / float(np.tan(np.radians(fov) / 2))
+                ranges = [given] if given else _first_ranges(sights, focal, high)
+                out += [Hypothesis(focal, a, b, self.rays[0]) for a, b in ranges if given or (b < 0) == high]
+        return out
+
+    def coarse(self, arrangement: Arrangement) -> Fit:
+        """Best fit over the grid: all are judged, the best few refined."""
+        problem = Problem(arrangement.apply(self.sights), stride=2)
+        starts = self._starts(problem.sights)
+        if not starts:
+            raise Recon3dError(Code.INCONSISTENT_VIEWS, message="No view shows an object in front of its background.")
+        judged = sorted((problem.evaluate(h, GRID).cost, k) for k, h in enumerate(starts))
+        self.run.tick(0.3)
+        best: Fit | None = None
+        for _, k in judged[:4]:
+            fit = self._refine(problem, starts[k], COARSE)
+            self.run.tick(0.4)
+            if best is None or fit.cost < best.cost:
+                best = fit
+            if best.cost < 0.7 * AGREE:
+                break
+        assert best is not None
+        return best
+
+    def _refine(self, problem: Problem, start: Hypothesis, scales: tuple[float, ...]) -> Fit:
+        if not self.free.any():
+            return problem.evaluate(start, JUDGE)
+        fit = problem.refine(start, list(scales), self.free)
+        return replace(problem.evaluate(fit.hypothesis, JUDGE), sigma_fov=fit.sigma_fov)
+
+    def orient(self, base: Fit) -> tuple[Fit, Arrangement]:
+        """Greedy search over swaps, rolls and mirrors, from the plain arrangement; at most three repairs."""
+        current, best = Arrangement({}), base
+        for _ in range(3):
+            if best.cost < AGREE:
+                break
+            tried = []
+            for option in current.neighbours():
+                problem = Problem(option.apply(self.sights), stride=4)
+                tried.append((problem.evaluate(best.hypothesis, 4.0).cost, option))
+                self.run.tick(0.5)
+            tried.sort(key=lambda t: t[0])
+            found = False
+            for _, option in tried[:4]:
+                fit = self._refine(Problem(option.apply(self.sights), stride=2), best.hypothesis, COARSE)
+                self.run.tick(0.6)
+                if fit.cost < best.cost - 0.02:
+                    best, current, found = fit, option, True
+            if not found:
+                break
+        return best, current
+
+    def solve(self) -> Solution:
+        """Run the whole search. Raises INCONSISTENT_VIEWS naming the worst view."""
+        arrangement = self.known.arrangement or Arrangement({})
+        best = self.coarse(arrangement)
+        if best.cost >= AGREE and self.known.arrangement is None:
+            best, arrangement = self.orient(best)
+            if arrangement.repairs():
+                again = self.coarse(arrangement)
+                best = again if again.cost < best.cost else best
+        problem = Problem(arrangement.apply(self.sights))
+        fit = self._refine(problem, best.hypothesis, FINE)
+        self.run.tick(0.8)
+        if self.known.ray is None:
+            as_ray = self._refine(problem, replace(fit.hypothesis, ray=True), FINE[2:])
+            if self._sharp(problem, as_ray) < 0.9 * self._sharp(problem, fit):
+                fit = as_ray
+        if fit.cost >= AGREE:
+            raise self._inconsistent(fit, arrangement)
+        sigma = SIGMA_GAIN * fit.sigma_fov
+        confidence = 1.0 if not self.free[0] else float(1 / (1 + (sigma / 0.25) ** 2))
+        prior = None
+        if confidence < 0.5:
+            prior = f"the views do not fix the angle of view (+-{sigma:.1f} deg); {PRIOR_FOV:g} deg assumed"
+            focal = 1 / float(np.tan(np.radians(PRIOR_FOV) / 2))
+            h = fit.hypothesis
+            shrink = h.focal / focal
+            start = Hypothesis(focal, 1 + (h.a - 1) * shrink, h.b * shrink, h.ray)
+            fixed: F64 = self.free * np.array([0.0, 1.0, 1.0])
+            pinned = problem.refine(start, list(FINE), fixed) if fixed.any() else problem.evaluate(start, JUDGE)
+            fit = replace(problem.evaluate(pinned.hypothesis, JUDGE), sigma_fov=fit.sigma_fov)
+        return Solution(fit, arrangement, confidence, prior)
+
+    def _sharp(self, problem: Problem, fit: Fit) -> float:
+        return problem.evaluate(fit.hypothesis, 0.3).cost
+
+    def _inconsistent(self, fit: Fit, arrangement: Arrangement) -> Recon3dError:
+        """The error; the worst view is the one without which the other five agree best."""
+        sights = arrangement.apply(self.sights)
+        without: dict[str, float] = {}
+        for k, left_out in enumerate(sights):
+            problem = Problem(sights[:k] + sights[k + 1 :], stride=4)
+            starts = [h for h in self._starts(problem.sights) if abs(h.fov_deg - 40) < 15]
+            if not starts:
+                continue
+            first = min(starts, key=lambda h: problem.evaluate(h, GRID).cost)
+            without[left_out.name] = self._refine(problem, first, COARSE).cost
+            self.run.tick(0.9)
+        worst = (
+            min(without, key=lambda name: without[name]) if without else max(fit.by_view, key=fit.by_view.__getitem__)
+        )
+        return Recon3dError(
+            Code.INCONSISTENT_VIEWS,
+            message=f"The six views do not show one object from six axis directions; '{worst}' fits the others worst.",
+            details={
+                "worst_view": worst,
+                "disagreement": round(fit.cost, 3),
+                "disagreement_without": {name: round(value, 3) for name, value in without.items()},
+                "limit": AGREE,
+            },
+        )

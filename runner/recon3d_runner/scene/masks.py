@@ -1,0 +1,104 @@
+"""Which pixels show the object, to a fraction of a pixel.
+
+Order of trust: the file's own alpha; the depth render (exact at its pixel centres, and blind to the object's
+colour); the background's colour. Depth or alpha decide what is inside; the colour then places the edge
+between pixels, weighted by how well foreground and background differ there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import ndimage
+
+from recon3d_runner.scene.images import RawView
+from recon3d_runner.types import F32, Bool
+
+
+@dataclass(frozen=True)
+class Mask:
+    """The object's coverage in one view."""
+
+    alpha: F32
+    """(H, H) coverage in [0, 1] at the resolution of the RGB image."""
+    inside_depth: Bool | None
+    """(h, h) pixels of the depth render whose centre shows the object."""
+    source: str
+    """alpha | depth | colour."""
+    background: F32
+    """(3,) background colour in [0, 1]."""
+
+
+def background_code(gray: np.ndarray) -> int:
+    """The depth code of the background: what most of the image's border holds."""
+    border = np.concatenate([gray[0], gray[-1], gray[:, 0], gray[:, -1]])
+    values, counts = np.unique(border, return_counts=True)
+    return int(values[counts.argmax()])
+
+
+def _background_colour(rgb: F32) -> tuple[F32, float]:
+    """Median colour of the border and the largest deviation that is still background."""
+    border = np.concatenate([rgb[:2].reshape(-1, 3), rgb[-2:].reshape(-1, 3), rgb[:, :2].reshape(-1, 3)])
+    colour = np.median(border, axis=0)
+    spread = 1.4826 * float(np.median(np.abs(border - colour).max(1)))
+    return colour.astype(np.float32), max(3 / 255, 4 * spread)
+
+
+def _resize_mask(mask: Bool, size: int) -> Bool:
+    """Nearest-neighbour to `size`; works for integer and other ratios."""
+    at = (np.arange(size) + 0.5) * mask.shape[0] / size
+    index = at.astype(np.int64)
+    return mask[index][:, index]
+
+
+def _edge_alpha(rgb: F32, solid: Bool, empty: Bool, background: F32) -> F32:
+    """Coverage of the pixels between `solid` and `empty` from colour.
+
+    A pixel of coverage a shows a F + (1 - a) B, with F the colour of the nearest solid pixel. Where F and B
+    differ by less than a few grey levels the colour says nothing, and the edge is put half way.
+    """
+    alpha = solid.astype(np.float32)
+    unknown = ~solid & ~empty
+    nearest = ndimage.distance_transform_edt(~solid, return_distances=False, return_indices=True)
+    rows, columns = np.nonzero(unknown)
+    foreground = rgb[nearest[0, rows, columns], nearest[1, rows, columns]]
+    span = foreground - background
+    contrast = (span**2).sum(1)
+    a = ((rgb[rows, columns] - background) * span).sum(1) / np.maximum(contrast, 1e-6)
+    alpha[rows, columns] = np.where(contrast > (6 / 255) ** 2, np.clip(a, 0, 1), 0.5)
+    return alpha
+
+
+def find_mask(view: RawView) -> Mask:
+    """Coverage of one view; an image without any foreground gives an all-zero alpha."""
+    rgb = view.rgb.astype(np.float32) / np.float32(255)
+    background, tolerance = _background_colour(rgb)
+    inside = None if view.gray is None else view.gray != background_code(view.gray)
+    if view.alpha is not None:
+        return Mask(view.alpha, inside, "alpha", background)
+    differs = np.abs(rgb - background).max(2) > tolerance
+    size = rgb.shape[0]
+    if inside is not None:
+        ratio = max(1, round(size / inside.shape[0]))
+        up = _resize_mask(inside, size)
+        # The depth render is sampled at its pixel centres: half a depth pixel either side is open.
+        band = max(2, ratio + 1)
+        solid = ndimage.binary_erosion(up, iterations=band)
+        near = ndimage.binary_dilation(up, iterations=band)
+        # Coloured pixels near the edge count as solid once their colour has stopped changing.
+        core = ndimage.binary_erosion(differs & near, iterations=2)
+        solid |= core
+        alpha = _edge_alpha(rgb, solid, ~near, background)
+        # Where colour cannot tell, keep what depth says.
+        weak = ~differs & near & ~solid
+        if (weak & up).sum() > 0.5 * max(1, (up & near & ~solid).sum()):
+            alpha = np.where(weak & up & (alpha == 0.5), np.float32(1), alpha)
+        return Mask(alpha.astype(np.float32), inside, "depth", background)
+    # Colour alone: the background is what is connected to the border.
+    labels, _ = ndimage.label(~differs)
+    border = np.unique(np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]]))
+    outside = np.isin(labels, border[border > 0])
+    solid = ndimage.binary_erosion(~outside, iterations=2)
+    empty = ndimage.binary_erosion(outside, iterations=1)
+    return Mask(_edge_alpha(rgb, solid, empty, background), None, "colour", background)
