@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import stat
 from collections import Counter
@@ -28,6 +27,7 @@ from recon3d_contract.inputs.manifest import (
 from recon3d_contract.inputs.names import Assignment, Parts, assign
 from recon3d_contract.inputs.png import FILE_LIMIT, Kind, PngChecker, PngInfo
 from recon3d_contract.inputs.problems import Problem, error_of
+from recon3d_contract.storage_errors import reason, storage_error
 
 _NAMED: Final = 5
 
@@ -107,14 +107,6 @@ class _Writer:
                 (self._root / folder).rmdir()
 
 
-def storage_error(error: OSError) -> Recon3dError:
-    """Say what is wrong with the storage, without its path."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return Recon3dError(Code.STORAGE_FULL)
-    reason = os.strerror(error.errno) if error.errno else "unknown reason"
-    return Recon3dError(Code.STORAGE_UNAVAILABLE, f"The storage cannot be used: {reason}.")
-
-
 def _read(path: Path, writer: _Writer | None) -> InputManifest:
     try:
         mode = path.stat().st_mode
@@ -127,8 +119,8 @@ def _read(path: Path, writer: _Writer | None) -> InputManifest:
     except (FileNotFoundError, NotADirectoryError):
         raise Recon3dError(Code.INPUT_NOT_FOUND, f"The input {path.name} does not exist.") from None
     except OSError as error:
-        reason = os.strerror(error.errno) if error.errno else "unknown reason"
-        raise Recon3dError(Code.INPUT_NOT_FOUND, f"The input {path.name} cannot be read: {reason}.") from None
+        text = f"The input {path.name} cannot be read: {reason(error)}."
+        raise Recon3dError(Code.INPUT_NOT_FOUND, text) from None
     raise Recon3dError(Code.INVALID_INPUT, f"The input {path.name} is neither a folder nor a file.")
 
 
