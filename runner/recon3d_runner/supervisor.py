@@ -1,0 +1,293 @@
+"""The process that a user starts: it reads the input, runs each engine in a child, and writes result.json.
+
+It never loads torch or numpy, so nothing an engine does can take it down, and it can end a run at once at any stage:
+
+    fetch -> [child: engine] -> [child: engine] -> artifacts -> result.json, run.log
+      └────────────┴── a signal or the time limit ends each at once ┘
+
+`execute` always returns a Result, whatever went wrong, and leaves in the result folder what that Result lists: all
+files of the engines that were judged, or result.json and run.log alone.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import shutil
+import sys
+import time
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+from recon3d_contract.errors import Code, ErrorInfo, Recon3dError
+from recon3d_contract.inputs import InputManifest
+from recon3d_contract.job import spec_hash
+from recon3d_contract.layout import RESULT, RUN_LOG
+from recon3d_contract.result import Artifact, Conclusion, EngineEntry, Notice, Result, Timings, conclude
+from recon3d_contract.spec import EngineName, JobSpec
+
+from recon3d_runner import licences, provenance
+from recon3d_runner.child import Event, run_child
+from recon3d_runner.delivery import error_of_event, error_of_exit, failed_entry, finished_entry, list_artifacts
+from recon3d_runner.progress import Progress
+from recon3d_runner.runlog import RunLog
+from recon3d_runner.stop import Stop, StoppedError
+from recon3d_runner.storage import empty, storage_error, write_whole
+
+WORKER: Final = (sys.executable, "-X", "faulthandler", "-m", "recon3d_runner.worker")
+_WITHHELD: Final = frozenset({"RECON3D_TOKEN", "RECON3D_JOB", "RECON3D_PROGRESS_URL", "RECON3D_CA"})
+
+
+class Folders(Protocol):
+    """Where a run works; outfolder.OutFolder is one."""
+
+    @property
+    def input(self) -> Path:
+        """For the checked copy of the input."""
+
+    @property
+    def tmp(self) -> Path:
+        """For temporary files."""
+
+    @property
+    def result(self) -> Path:
+        """For the files of the result."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """A job and its circumstances."""
+
+    spec: JobSpec
+    device: str
+    """auto, cuda or cpu."""
+    environment: Mapping[str, str]
+    job_uid: str = "local"
+    attempt: int = 1
+
+
+def now() -> str:
+    """Return the time as RFC 3339, UTC."""
+    return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def error_of_stop(stopped: StoppedError) -> Recon3dError:
+    """Return the contract's error for a run that had to end."""
+    return Recon3dError(stopped.code, details=stopped.details)
+
+
+class Supervisor:
+    """Runs one task. `command` starts an engine's process; another than the worker is for tests."""
+
+    def __init__(
+        self, task: Task, *, stop: Stop, progress: Progress, log: RunLog, command: Sequence[str] = WORKER
+    ) -> None:
+        """Nothing happens before `execute`."""
+        self._task = task
+        self._stop = stop
+        self._progress = progress
+        self._log = log
+        self._command = command
+        self._manifest: InputManifest | None = None
+        self._entries: dict[EngineName, EngineEntry] = {}
+        self._warnings: list[Notice] = []
+        self._started_at = now()
+        self._begun = time.monotonic()
+
+    def execute(self, folders: Folders, fetch: Callable[[Path, Path], InputManifest]) -> Result:
+        """Run the task in `folders`; `fetch(input, scratch)` fills a folder with the checked input.
+
+        Raises only OSError, where not even result.json could be written.
+        """
+        error: ErrorInfo | None = None
+        artifacts: list[Artifact] = []
+        try:
+            self._fetch(folders, fetch)
+            self._run_engines(folders)
+            self._stop.lift_limit()
+            self._drop_unjudged(folders)
+            artifacts = self._stop.call(lambda: list_artifacts(folders.result))
+        except Exception as failure:  # noqa: BLE001 - the boundary: a job always ends with a result
+            error = self._classify(failure)
+        result = self._result(error, artifacts)
+        return self._write(folders, result)
+
+    def _fetch(self, folders: Folders, fetch: Callable[[Path, Path], InputManifest]) -> None:
+        self._manifest = self._stop.call(lambda: fetch(folders.input, folders.tmp))
+        for warning in self._manifest.warnings:
+            self._warn(warning.code, warning.message)
+
+    def _warn(self, code: str, message: str) -> None:
+        notice = Notice(code=code, message=message)
+        if notice not in self._warnings:
+            self._warnings.append(notice)
+            self._progress.notice(code, message)
+
+    def _run_engines(self, folders: Folders) -> None:
+        names = self._task.spec.engines
+        for index, name in enumerate(names):
+            self._progress.engine(name, index, len(names))
+            begun = time.monotonic()
+            try:
+                self._entries[name] = self._engine(name, folders, begun)
+            except StoppedError as stopped:
+                info = error_of_stop(stopped).info()
+                self._entries[name] = failed_entry(info, time.monotonic() - begun)
+                if info.code is Code.CANCELLED:
+                    raise
+            except Recon3dError as error:
+                self._log.line(f"{name}: {error.code.value}: {error.message}")
+                self._entries[name] = failed_entry(error.info(), time.monotonic() - begun)
+
+    def _engine(self, name: EngineName, folders: Folders, begun: float) -> EngineEntry:
+        out = folders.result / name
+        scratch = folders.tmp / name
+        answers: dict[str, Any] = {}
+        try:
+            out.mkdir(mode=0o755)
+            scratch.mkdir()
+            ended = run_child(
+                self._command,
+                json.dumps(self._request(name, folders, out)),
+                folder=scratch,
+                environment=self._environment(scratch),
+                stop=self._stop,
+                log=self._log,
+                on_event=lambda event: self._on_event(event, answers),
+            )
+        except OSError as error:
+            raise storage_error(error, "the engine's files") from error
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+        if "error" in answers:
+            raise error_of_event(answers["error"])
+        if ended.code != 0 or "result" not in answers or "done" not in answers:
+            raise error_of_exit(ended)
+        for licence in licences.used(name, str(answers["result"].get("device"))):
+            self._warn("non_commercial", licence.notice())
+        return self._stop.call(
+            lambda: finished_entry(out, answers["result"], self._task.spec, time.monotonic() - begun)
+        )
+
+    def _request(self, name: EngineName, folders: Folders, out: Path) -> dict[str, Any]:
+        return {
+            "engine": name,
+            "spec": json.loads(self._task.spec.to_json()),
+            "device": self._task.device,
+            "input_dir": str(folders.input),
+            "out_dir": str(out),
+            "manifest": self._manifest.to_dict() if self._manifest else {},
+        }
+
+    def _environment(self, scratch: Path) -> dict[str, str]:
+        kept = {key: value for key, value in self._task.environment.items() if key not in _WITHHELD}
+        threads = str(provenance.threads(kept))
+        return {
+            "OMP_NUM_THREADS": threads,
+            "NUMBA_NUM_THREADS": threads,
+            "CUBLAS_WORKSPACE_CONFIG": ":4096:8",  # without it cuBLAS may choose differently each time
+            **kept,
+            "PYTHONHASHSEED": "0",
+            "PYTHONSAFEPATH": "1",
+            "PYTHONUNBUFFERED": "1",
+            "TMPDIR": str(scratch),
+        }
+
+    def _on_event(self, event: Event, answers: dict[str, Any]) -> None:
+        kind = event["event"]
+        if kind == "stage":
+            self._log.line(f"stage {event.get('name')}")
+            self._progress.stage(str(event.get("name")))
+        elif kind == "progress":
+            self._progress.tick(
+                str(event.get("stage")),
+                float(event.get("fraction") or 0.0),
+                event.get("iteration"),
+                event.get("total"),
+                event.get("loss"),
+            )
+        elif kind == "warning":
+            self._warn(str(event.get("code")), str(event.get("message")))
+        elif kind == "error":
+            answers["error"] = event
+        elif kind == "result":
+            answers["result"] = event.get("result")
+        elif kind == "done":
+            answers["done"] = True
+
+    def _drop_unjudged(self, folders: Folders) -> None:
+        """An engine without a verdict leaves no files; with none judged at all, nothing is left."""
+        for name in self._task.spec.engines:
+            entry = self._entries.get(name)
+            if entry is None or entry.verdict is None:
+                shutil.rmtree(folders.result / name, ignore_errors=True)
+
+    def _classify(self, failure: Exception) -> ErrorInfo:
+        if isinstance(failure, StoppedError):
+            return error_of_stop(failure).info()
+        if isinstance(failure, Recon3dError):
+            return failure.info()
+        if isinstance(failure, OSError):
+            return storage_error(failure, "the result").info()
+        self._log.line(traceback.format_exc())
+        return Recon3dError(Code.INTERNAL, details={"type": type(failure).__name__}).info()
+
+    def _result(self, error: ErrorInfo | None, artifacts: list[Artifact]) -> Result:
+        task = self._task
+        if error is None:
+            end = conclude(self._entries)
+        else:
+            status = "cancelled" if error.code is Code.CANCELLED else "failed"
+            end = Conclusion(status, None, [], None, None, error)  # type: ignore[arg-type]
+        entries = self._entries
+        return Result(
+            job_uid=task.job_uid,
+            attempt=task.attempt,
+            spec_sha256=spec_hash(task.spec),
+            status=end.status,
+            verdict=end.verdict,
+            reasons=end.reasons,
+            engine=end.engine,
+            summary=end.summary,
+            engines=entries,
+            artifacts=artifacts if error is None else [],
+            timings=Timings(
+                started_at=self._started_at,
+                finished_at=now(),
+                total_seconds=round(time.monotonic() - self._begun, 3),
+            ),
+            warnings=self._warnings,
+            error=end.error,
+            provenance=provenance.build(
+                task.spec,
+                self._manifest,
+                task.environment,
+                device=next((entry.device for entry in entries.values() if entry.device), task.device),
+                engine_versions={k: v for entry in entries.values() for k, v in entry.versions.items()},
+            ),
+        )
+
+    def _write(self, folders: Folders, result: Result) -> Result:
+        """Write result.json and run.log; on a full disk give up the engines' files to make room for them."""
+        try:
+            if not result.artifacts:
+                empty(folders.result)
+            self._write_files(folders, result)
+        except OSError as failure:
+            info = storage_error(failure, "the result").info()
+            for folder in (folders.result, folders.input, folders.tmp):
+                empty(folder)
+            result = self._result(info, [])
+            self._write_files(folders, result)
+        if result.status == "completed":
+            self._progress.finished()
+        return result
+
+    def _write_files(self, folders: Folders, result: Result) -> None:
+        text = self._log.text()
+        if text:
+            write_whole(folders.result / RUN_LOG, text)
+        write_whole(folders.result / RESULT, result.to_json())

@@ -1,0 +1,37 @@
+"""Everything here starts real processes and real sockets; only the engine inside its process is a stand-in."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+
+def _load(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+helpers = _load("runner_helpers")
+
+
+@pytest.fixture
+def runner(tmp_path: Path) -> Iterator[Any]:
+    running = helpers.Runner(tmp_path)
+    yield running
+    running.close()
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    return Path(helpers.make_input(tmp_path / "source"))
