@@ -8,7 +8,7 @@ Definitions:
   oriented, watertight, and the signed volume is positive (of the whole: how components nest is not looked at).
 - components: by shared edges. genus: (2 - euler) / 2 of each watertight component.
 - degenerate: an area below 1e-12 of the squared diagonal, or a repeated vertex.
-- aspect ratio: longest edge / (2 sqrt(3) inradius), Verdict's "triangle aspect ratio": 1 when equilateral.
+- aspect ratio: longest edge / shortest height, scaled by sqrt(3) / 2 so that an equilateral triangle has 1.
   edge ratio: longest edge / shortest edge. Both over the faces that are not degenerate.
 """
 
@@ -92,7 +92,6 @@ def check_mesh(vertices: F64, faces: I32) -> MeshChecks:
     flat = repeated | (area2 / 2 <= DEGENERATE_AREA * diagonal**2)
     sides = np.linalg.norm(corners - np.roll(corners, -1, axis=1), axis=2)
     good = sides[~flat]
-    inradius = area2[~flat] / np.maximum(good.sum(axis=1), np.finfo(float).tiny)
     centred = corners - vertices[used].mean(axis=0)
     volumes = np.einsum("fi,fi->f", centred[:, 0], np.cross(centred[:, 1], centred[:, 2])) / 6
     length = np.linalg.norm(vertices[distinct // len(vertices)] - vertices[distinct % len(vertices)], axis=1)
@@ -117,7 +116,7 @@ def check_mesh(vertices: F64, faces: I32) -> MeshChecks:
         area=float(area2.sum() / 2),
         diagonal=diagonal,
         edge_length=_spread(length),
-        aspect_ratio=_spread(good.max(axis=1, initial=0) / (2 * np.sqrt(3) * inradius)),
+        aspect_ratio=_spread(good.max(axis=1, initial=0) ** 2 * (np.sqrt(3) / 2) / area2[~flat]),
         edge_ratio=_spread(good.max(axis=1, initial=0) / good.min(axis=1, initial=np.inf)),
     )
 

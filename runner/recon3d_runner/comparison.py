@@ -1,0 +1,105 @@
+"""The comparison sheet: input, render and difference of every view side by side, labelled."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from recon3d_runner.types import F32, U8
+
+TILE: Final = 400
+GAP: Final = 8
+LEFT: Final = 150
+TOP: Final = 64
+BOTTOM: Final = 76
+FULL_SCALE: Final = 0.25
+"""Mean absolute difference of the channels that gets the darkest colour."""
+RAMP: Final = np.array(
+    [[255, 255, 255], [254, 217, 142], [254, 153, 41], [204, 76, 2], [102, 18, 37], [30, 0, 20]], np.float32
+)
+INK: Final = (28, 35, 48)
+MUTED: Final = (96, 106, 122)
+PAPER: Final = (255, 255, 255)
+FRAME: Final = (222, 227, 234)
+
+
+def heat(difference: F32) -> U8:
+    """(H, W) differences in [0, 1] as colours: white for none, dark from FULL_SCALE on."""
+    at = np.sqrt(np.clip(difference / FULL_SCALE, 0, 1)) * (len(RAMP) - 1)  # root: small errors must show
+    low = np.minimum(at.astype(np.int64), len(RAMP) - 2)
+    part = (at - low)[..., None]
+    return np.asarray(np.round(RAMP[low] * (1 - part) + RAMP[low + 1] * part), np.uint8)
+
+
+def shrink(image: F32, size: int) -> F32:
+    """(H, H, C) or (H, H) to `size` by area averaging, linear in the stored values."""
+    planes = image[..., None] if image.ndim == 2 else image
+    resized = [
+        np.asarray(Image.fromarray(np.ascontiguousarray(planes[..., k])).resize((size, size), Image.Resampling.BOX))
+        for k in range(planes.shape[2])
+    ]
+    return np.stack(resized, axis=-1).reshape((size, size) + image.shape[2:])
+
+
+def white_border(images: Sequence[F32], margin: float = 0.04) -> float:
+    """Share of the (H, H, 3) images' width that is white on every side of every one, less a margin."""
+    size = images[0].shape[0]
+    half: float = 0.1 * size
+    for image in images:
+        rows, columns = np.nonzero((image < 0.998).any(axis=-1))
+        if len(rows):
+            half = max(half, float(np.abs(np.concatenate([rows, columns]) + 0.5 - size / 2).max()))
+    return max(0.5 - half * (1 + 2 * margin) / size, 0.0)
+
+
+def comparison_sheet(columns: Sequence[tuple[str, str, F32, F32]]) -> U8:
+    """The sheet, (height, width, 3), of (name, score, input, render) columns; images (H, H, 3) over white.
+
+    Every tile shows the same square around the image's middle, large enough for what every image shows.
+    """
+    step = TILE + GAP
+    width, height = LEFT + len(columns) * step, TOP + 3 * step + BOTTOM
+    sheet = Image.new("RGB", (width, height), PAPER)
+    draw = ImageDraw.Draw(sheet)
+    title, small = ImageFont.load_default(24), ImageFont.load_default(17)
+    for row, (name, note) in enumerate((("Input", "given"), ("Render", "of mesh.glb"), ("Difference", "of the two"))):
+        y = TOP + row * step + TILE // 2
+        draw.text((18, y - 16), name, INK, title, anchor="lm")
+        draw.text((18, y + 14), note, MUTED, small, anchor="lm")
+    border = min(white_border([reference, image]) for _, _, reference, image in columns)
+    for column, (name, score, reference, image) in enumerate(columns):
+        x = LEFT + column * step
+        low = int(border * reference.shape[0])
+        square = slice(low, reference.shape[0] - low)
+        reference, image = reference[square, square], image[square, square]
+        draw.text((x + 2, TOP - 14), name, INK, title, anchor="ls")
+        draw.text((x + TILE - 2, TOP - 14), score, MUTED, small, anchor="rs")
+        tiles = (
+            np.round(shrink(reference, TILE) * 255).astype(np.uint8),
+            np.round(shrink(image, TILE) * 255).astype(np.uint8),
+            heat(shrink(np.abs(reference - image).mean(axis=-1), TILE)),
+        )
+        for row, tile in enumerate(tiles):
+            y = TOP + row * step
+            sheet.paste(Image.fromarray(tile), (x, y))
+            draw.rectangle((x, y, x + TILE - 1, y + TILE - 1), outline=FRAME)
+    _legend(sheet, draw, small, height - BOTTOM + 18)
+    return np.asarray(sheet)
+
+
+def _legend(
+    sheet: Image.Image, draw: ImageDraw.ImageDraw, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, y: int
+) -> None:
+    """The scale of the difference's colours."""
+    width = 3 * TILE // 2
+    share = np.linspace(0, FULL_SCALE, width, dtype=np.float32)
+    sheet.paste(Image.fromarray(np.repeat(heat(share)[None], 18, axis=0)), (LEFT, y))
+    draw.rectangle((LEFT, y, LEFT + width - 1, y + 17), outline=FRAME)
+    for value in (0.0, 0.02, 0.05, 0.10, 0.25):
+        x = LEFT + round((width - 1) * value / FULL_SCALE)
+        draw.line((x, y + 18, x, y + 23), MUTED)
+        draw.text((x, y + 26), f"{value * 100:g} %", MUTED, font, anchor="ma")
+    draw.text((LEFT + width + 46, y + 9), "mean absolute difference of red, green and blue", MUTED, font, anchor="lm")
