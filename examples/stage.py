@@ -1,6 +1,6 @@
 """Cameras, renders and depth images of a case, in the conventions that the project declares.
 
-Blender's Cycles makes the colours and Open3D's ray caster the depths: neither is used by the project itself.
+Blender's Cycles makes the colours and Open3D's ray caster the depths: neither takes part in a reconstruction.
 """
 
 from __future__ import annotations
