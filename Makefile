@@ -15,8 +15,10 @@ CASES ?=
 ARGS ?=
 
 export PYTHONUNBUFFERED := 1
-# Compiled kernels are keyed by a source file's folder and content: kept here, they outlive a `git clean`.
-export NUMBA_CACHE_DIR := $(CACHE)/numba
+# Compiled kernels outlive this checkout. numba looks for changes in a kernel's own file only, though one kernel may
+# be compiled into another: so the folder is named after all of them.
+export NUMBA_CACHE_DIR := $(CACHE)/numba/$(shell grep -rlE --include=*.py 'numba|kernel' runner | LC_ALL=C sort | xargs cat \
+	| sha256sum | cut -c1-12)
 
 PYTHON_DIRS := crds/recon3d_contract runner/recon3d_runner tests examples benchmarks
 
@@ -46,7 +48,7 @@ test: env ## lint, types, import rules, then every test that needs no GPU (ARGS=
 lint: env ## ruff, mypy --strict, import-linter
 	@started=$$SECONDS; \
 	echo "[test] ruff"; $(BIN)/ruff check .; $(BIN)/ruff format --check .; \
-	echo "[test] mypy"; $(BIN)/mypy; $(BIN)/mypy --python-version 3.10; \
+	echo "[test] mypy"; $(BIN)/mypy; \
 	echo "[test] import-linter"; $(BIN)/lint-imports --config pyproject.toml; \
 	echo "[test] checks took $$((SECONDS - started)) s"
 
@@ -84,6 +86,7 @@ lock: ## resolve requirements/*.txt anew (needs uv); UPGRADE=1 takes the newest 
 	@$(LOCK) $(if $(UPGRADE),--upgrade) requirements/blender.in -o requirements/blender.txt
 
 .PHONY: clean
-clean: ## remove what was made here (.venv, out, caches); what lies in ~/.cache stays
+clean: ## remove what was made here (.venv, out, caches); uv and Blender stay
 	@rm -rf $(VENV) out build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis *.egg-info
+	@rm -rf $(CACHE)/numba
 	@find $(PYTHON_DIRS) -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true

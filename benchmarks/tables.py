@@ -58,7 +58,7 @@ def calibration_errors(truth: Row, found: Row) -> Row:
     distance (scale cannot be known), None for metric or absent depth.
     """
     expected = truth["depth"]
-    depth = found.get("depth")
+    depth: Any = found.get("depth")
     kind = "ray" if expected.get("ray") else "z"
     encoding = _ENCODINGS[expected["mode"]]
     upright = all(not view.get("roll_deg") and not view.get("mirror") for view in found["views"].values())
