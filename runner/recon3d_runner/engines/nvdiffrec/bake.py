@@ -1,0 +1,257 @@
+"""First texture: every texel takes its colour from the views that see it, weighted by how well they do.
+
+A view sees a texel when the depth buffer says so and the input shows solid foreground there. Pixels beside
+an occlusion edge mix two surfaces, so that they count a thousandth: they decide only where nothing else can.
+Texels that no view sees get the harmonic extension of the seen colours over the mesh (Laplace's equation on
+the vertices), then the gutters take their nearest texel's colour.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+from numba import njit
+from scipy import ndimage, sparse
+from scipy.sparse.linalg import cg
+
+from recon3d_runner.engines.nvdiffrec.geometry import edge_table
+from recon3d_runner.engines.nvdiffrec.unwrap import Atlas
+from recon3d_runner.raster.cpu import project, rasterize, vertex_normals
+from recon3d_runner.types import F32, F64, I32, Bool, View
+
+POWER = 4
+"""Weights fall with this power of the viewing cosine."""
+SHY = 1e-3
+"""Weight of pixels beside an occlusion edge."""
+EDGE = 2
+"""How many pixels beside an occlusion edge are shy."""
+
+
+@dataclass(frozen=True)
+class TexelMap:
+    """Which surface point every texel shows."""
+
+    face: I32
+    """(T, T) face, -1 in the gutters."""
+    bary: F32
+    """(T, T, 2) weights of corners 1 and 2."""
+
+
+@dataclass(frozen=True)
+class Sight:
+    """One view prepared for baking."""
+
+    view: View
+    depth: F32
+    """(H, H) rendered depth of the mesh at the image's resolution, NaN outside."""
+    trust: F32
+    """(H, H) 1 on solid foreground, SHY beside occlusion edges, 0 where the input shows background."""
+
+
+def texel_map(atlas: Atlas) -> TexelMap:
+    """Rasterise the atlas in texture space."""
+    points = np.concatenate([atlas.uv * atlas.size, np.ones((len(atlas.uv), 1))], 1)
+    face, _, bary = rasterize(points, atlas.uv_faces, atlas.size)
+    return TexelMap(face, bary)
+
+
+def look(vertices: F64, faces: I32, view: View) -> Sight:
+    """Depth buffer and trust of one view."""
+    size = view.rgb.shape[0]
+    _, depth, _ = rasterize(project(vertices, view.camera, size), faces, size)
+    pixel = float(np.linalg.norm(view.camera.centre)) / view.camera.focal(size)
+    filled = np.where(np.isfinite(depth), depth, np.float32(1e6))
+    # An occlusion edge: depth that no slope explains between neighbours, or the background.
+    spread = ndimage.maximum_filter(filled, 3) - ndimage.minimum_filter(filled, 3)
+    edge = spread > 12.0 * pixel
+    shy = ndimage.binary_dilation(edge, iterations=EDGE)
+    trust = np.where(shy, np.float32(SHY), np.float32(1))
+    solid = ndimage.minimum_filter(view.alpha, 3) > 0.99
+    trust = np.where(solid, trust, np.where(view.alpha > 0.99, np.float32(SHY * SHY), np.float32(0)))
+    return Sight(view, depth, trust.astype(np.float32))
+
+
+@njit(cache=True, nogil=True)
+def _gather(
+    face: I32,
+    bary: F32,
+    first: int,
+    last: int,
+    vertices: F64,
+    faces: I32,
+    normals: F64,
+    rotation: F64,
+    translation: F64,
+    centre: F64,
+    focal: float,
+    depth: F32,
+    trust: F32,
+    rgb: F32,
+    power: int,
+    colour: F32,
+    weight: F32,
+) -> None:
+    """Add one view's colours, weighted, to texel rows [first, last)."""
+    size = depth.shape[0]
+    half = size / 2
+    for j in range(first, last):
+        for i in range(face.shape[1]):
+            f = face[j, i]
+            if f < 0:
+                continue
+            b1, b2 = bary[j, i, 0], bary[j, i, 1]
+            b0 = 1.0 - b1 - b2
+            p0, p1, p2 = faces[f, 0], faces[f, 1], faces[f, 2]
+            x = b0 * vertices[p0, 0] + b1 * vertices[p1, 0] + b2 * vertices[p2, 0]
+            y = b0 * vertices[p0, 1] + b1 * vertices[p1, 1] + b2 * vertices[p2, 1]
+            z = b0 * vertices[p0, 2] + b1 * vertices[p1, 2] + b2 * vertices[p2, 2]
+            nx = b0 * normals[p0, 0] + b1 * normals[p1, 0] + b2 * normals[p2, 0]
+            ny = b0 * normals[p0, 1] + b1 * normals[p1, 1] + b2 * normals[p2, 1]
+            nz = b0 * normals[p0, 2] + b1 * normals[p1, 2] + b2 * normals[p2, 2]
+            rx, ry, rz = centre[0] - x, centre[1] - y, centre[2] - z
+            length = np.sqrt((nx * nx + ny * ny + nz * nz) * (rx * rx + ry * ry + rz * rz))
+            if length == 0.0:
+                continue
+            cosine = (nx * rx + ny * ry + nz * rz) / length
+            if cosine < 0.08:
+                continue
+            cz = rotation[2, 0] * x + rotation[2, 1] * y + rotation[2, 2] * z + translation[2]
+            if cz <= 0.0:
+                continue
+            u = focal * (rotation[0, 0] * x + rotation[0, 1] * y + rotation[0, 2] * z + translation[0]) / cz + half
+            v = focal * (rotation[1, 0] * x + rotation[1, 1] * y + rotation[1, 2] * z + translation[1]) / cz + half
+            a, b = int(np.floor(u - 0.5)), int(np.floor(v - 0.5))
+            if a < 0 or b < 0 or a >= size - 1 or b >= size - 1:
+                continue
+            pixel = cz / focal
+            slope = min(np.sqrt(1.0 / (cosine * cosine) - 1.0), 12.0)
+            room = (0.75 + 1.5 * slope) * pixel
+            least = 1.0
+            visible = True
+            for d in range(2):
+                for e in range(2):
+                    zb = depth[b + d, a + e]
+                    if np.isnan(zb) or cz > zb + room:
+                        visible = False
+                    least = min(least, trust[b + d, a + e])
+            if not visible or least <= 0.0:
+                continue
+            w = np.float32(least * cosine**power)
+            fu, fv = np.float32(u - 0.5 - a), np.float32(v - 0.5 - b)
+            weight[j, i] += w
+            for k in range(3):
+                top = rgb[b, a, k] * (1 - fu) + rgb[b, a + 1, k] * fu
+                low = rgb[b + 1, a, k] * (1 - fu) + rgb[b + 1, a + 1, k] * fu
+                colour[j, i, k] += w * (top * (1 - fv) + low * fv)
+
+
+def gather(texels: TexelMap, vertices: F64, faces: I32, sights: Sequence[Sight], power: int = POWER) -> tuple[F32, F32]:
+    """(T, T, 3) mean colour and (T, T) summed weight (0: no view sees the texel)."""
+    size = texels.face.shape[0]
+    colour = np.zeros((size, size, 3), np.float32)
+    weight = np.zeros((size, size), np.float32)
+    normals = vertex_normals(vertices, faces)
+    rows = np.linspace(0, size, 17).astype(int)
+
+    def band(k: int) -> None:
+        for s in sights:
+            c = s.view.camera
+            _gather(
+                texels.face,
+                texels.bary,
+                int(rows[k]),
+                int(rows[k + 1]),
+                vertices,
+                faces,
+                normals,
+                c.rotation,
+                c.translation,
+                c.centre,
+                c.focal(s.depth.shape[0]),
+                s.depth,
+                s.trust,
+                s.view.rgb,
+                power,
+                colour,
+                weight,
+            )
+
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(band, range(16)))
+    seen = weight > 0
+    colour[seen] /= weight[seen][:, None]
+    return colour, weight
+
+
+@njit(cache=True, nogil=True)
+def _to_vertices(face: I32, bary: F32, faces: I32, colour: F32, weight: F32, total: F64, mass: F64) -> None:
+    """Splat seen texels onto the corners of their faces."""
+    for j in range(face.shape[0]):
+        for i in range(face.shape[1]):
+            f = face[j, i]
+            if f < 0 or weight[j, i] <= 0.0:
+                continue
+            b1, b2 = bary[j, i, 0], bary[j, i, 1]
+            for c in range(3):
+                w = 1.0 - b1 - b2 if c == 0 else (b1 if c == 1 else b2)
+                mass[faces[f, c]] += w
+                for k in range(3):
+                    total[faces[f, c], k] += w * colour[j, i, k]
+
+
+@njit(cache=True, nogil=True)
+def _from_vertices(face: I32, bary: F32, faces: I32, vertex: F64, unseen: Bool, colour: F32) -> None:
+    """Interpolate vertex colours into unseen texels."""
+    for j in range(face.shape[0]):
+        for i in range(face.shape[1]):
+            if not unseen[j, i]:
+                continue
+            f = face[j, i]
+            b1, b2 = bary[j, i, 0], bary[j, i, 1]
+            for k in range(3):
+                colour[j, i, k] = (
+                    (1.0 - b1 - b2) * vertex[faces[f, 0], k] + b1 * vertex[faces[f, 1], k] + b2 * vertex[faces[f, 2], k]
+                )
+
+
+def vertex_colours(texels: TexelMap, faces: I32, count: int, colour: F32, weight: F32) -> F64:
+    """(V, 3) colours: means of seen texels, extended harmonically over the mesh to vertices that see none."""
+    total, mass = np.zeros((count, 3)), np.zeros(count)
+    _to_vertices(texels.face, texels.bary, faces, colour, weight, total, mass)
+    known = mass > 0.2
+    out = np.zeros((count, 3))
+    out[known] = total[known] / mass[known][:, None]
+    if known.all() or not known.any():
+        return out
+    edges, _ = edge_table(faces)
+    i = np.concatenate([edges[:, 0], edges[:, 1]])
+    j = np.concatenate([edges[:, 1], edges[:, 0]])
+    laplacian = sparse.csgraph.laplacian(sparse.coo_matrix((np.ones(len(i)), (i, j)), shape=(count, count)).tocsr())
+    laplacian = laplacian.tocsr()
+    free = ~known
+    system = laplacian[free][:, free] + 1e-9 * sparse.identity(int(free.sum()))
+    load = -laplacian[free][:, known] @ out[known]
+    inverse = sparse.diags(1.0 / system.diagonal())
+    for k in range(3):
+        guess = np.full(int(free.sum()), out[known, k].mean())
+        out[free, k], _ = cg(system, load[:, k], x0=guess, rtol=1e-4, maxiter=500, M=inverse)
+    return np.clip(out, 0, 1)
+
+
+def fill(texels: TexelMap, faces: I32, count: int, colour: F32, weight: F32) -> tuple[F32, Bool]:
+    """Colour unseen texels harmonically and the gutters by their nearest texel. Returns it and the unseen mask."""
+    unseen = (texels.face >= 0) & (weight <= 0)
+    colour = colour.copy()
+    if unseen.any():
+        vertex = vertex_colours(texels, faces, count, colour, weight)
+        _from_vertices(texels.face, texels.bary, faces, vertex, unseen, colour)
+    return spread(colour, texels.face >= 0), unseen
+
+
+def spread(colour: F32, inside: Bool) -> F32:
+    """Give every gutter texel its nearest inside texel's colour."""
+    nearest = ndimage.distance_transform_edt(~inside, return_distances=False, return_indices=True)
+    return np.ascontiguousarray(colour[nearest[0], nearest[1]])

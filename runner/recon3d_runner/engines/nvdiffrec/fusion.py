@@ -1,0 +1,272 @@
+"""Six depth maps and silhouettes into one closed surface, by carving.
+
+A point is solid unless some view proves it empty: it lies outside that view's silhouette or in front of the
+surface that the view's depth shows. The field is the largest of the views' signed distances, negative
+inside. Unlike an average of distances (TSDF), the maximum keeps sheets thinner than the truncation, and what
+no view sees is closed by the visual hull. Noise is left to the geometry pass.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+from numba import njit
+from scipy import ndimage
+from scipy.spatial import cKDTree
+
+from recon3d_runner.run import Run
+from recon3d_runner.types import F32, F64, I32, Bool, View
+
+
+@dataclass(frozen=True)
+class Silhouette:
+    """One view prepared for carving and for the geometry pass."""
+
+    distance: F32
+    """(n, n) signed distance to the outline in pixels of this grid, positive outside."""
+    depth: F32
+    """(n, n) z-depth in world units, NaN outside; zeros without depth (never used then)."""
+    tilt: F32
+    """(n, n) depth change per pixel in world units; 0 where unknown."""
+
+
+def outline_distance(alpha: F32, size: int, band: float = 6.0) -> F32:
+    """(size, size) signed pixel distance to the half-coverage contour of `alpha` (H, H), positive outside.
+
+    Exact to a fraction of a pixel within `band`, a distance transform beyond it.
+    """
+    from skimage.measure import find_contours
+
+    high = alpha.shape[0]
+    ratio = high / size
+    index = ((np.arange(size) + 0.5) * ratio).astype(np.int64).clip(0, high - 1)
+    if ratio >= 2 and high % size == 0:
+        k = high // size
+        small = alpha.reshape(size, k, size, k).mean((1, 3))
+    else:
+        small = alpha[index][:, index]
+    inside = small >= 0.5
+    outward = ndimage.distance_transform_edt(~inside) - 0.5
+    inward = ndimage.distance_transform_edt(inside) - 0.5
+    distance = np.where(inside, -inward, outward).astype(np.float32)
+    contours = find_contours(np.pad(alpha, 1), 0.5)
+    if not contours:
+        return distance
+    points = []
+    for contour in contours:
+        middle = (contour[1:] + contour[:-1]) / 2
+        points += [contour[:-1], middle]
+    # Contour coordinates are of pixel centres in the padded image.
+    rc = (np.concatenate(points) - 1 + 0.5) / ratio
+    near = np.abs(distance) <= band
+    rows, columns = np.nonzero(near)
+    exact, _ = cKDTree(rc).query(np.stack([rows + 0.5, columns + 0.5], 1), workers=-1)
+    distance[rows, columns] = np.where(inside[rows, columns], -exact, exact)
+    return distance
+
+
+def prepare(view: View, size: int) -> Silhouette:
+    """Outline distance, depth and tilt of one view on a grid of `size`, the depth's own where it has one."""
+    distance = outline_distance(view.alpha, size)
+    if view.depth is None:
+        zero = np.zeros((size, size), np.float32)
+        return Silhouette(distance, zero, zero)
+    dx = np.full_like(view.depth, np.nan)
+    dy = np.full_like(view.depth, np.nan)
+    dx[:, 1:-1] = (view.depth[:, 2:] - view.depth[:, :-2]) / 2
+    dy[1:-1] = (view.depth[2:] - view.depth[:-2]) / 2
+    tilt = np.nan_to_num(np.hypot(dx, dy), nan=0.0)
+    return Silhouette(distance, view.depth, tilt.astype(np.float32))
+
+
+@njit(cache=True, nogil=True)
+def _carve(
+    origin: F64,
+    step: float,
+    first: int,
+    last: int,
+    n: int,
+    rotation: F64,
+    translation: F64,
+    focal: float,
+    jump: float,
+    limit: float,
+    distance: F32,
+    depth: F32,
+    tilt: F32,
+    with_depth: bool,
+    field: F32,
+) -> None:
+    """Fold one view into slabs [first, last) of `field` (n, n, n), x-major."""
+    size = distance.shape[0]
+    half = size / 2
+    for i in range(first, last):
+        x = origin[0] + i * step
+        for j in range(n):
+            y = origin[1] + j * step
+            for k in range(n):
+                if field[i, j, k] >= limit:
+                    continue
+                z = origin[2] + k * step
+                cz = rotation[2, 0] * x + rotation[2, 1] * y + rotation[2, 2] * z + translation[2]
+                if cz <= 1e-6:
+                    field[i, j, k] = limit
+                    continue
+                cx = rotation[0, 0] * x + rotation[0, 1] * y + rotation[0, 2] * z + translation[0]
+                cy = rotation[1, 0] * x + rotation[1, 1] * y + rotation[1, 2] * z + translation[1]
+                u = focal * cx / cz + half - 0.5
+                v = focal * cy / cz + half - 0.5
+                a = int(np.floor(u))
+                b = int(np.floor(v))
+                if a < 0 or b < 0 or a >= size - 1 or b >= size - 1:
+                    field[i, j, k] = limit
+                    continue
+                fu = u - a
+                fv = v - b
+                pixel = cz / focal
+                s = (
+                    (1 - fv) * ((1 - fu) * distance[b, a] + fu * distance[b, a + 1])
+                    + fv * ((1 - fu) * distance[b + 1, a] + fu * distance[b + 1, a + 1])
+                ) * pixel
+                if with_depth:
+                    d00, d01 = depth[b, a], depth[b, a + 1]
+                    d10, d11 = depth[b + 1, a], depth[b + 1, a + 1]
+                    low = np.inf
+                    high = -np.inf
+                    known = 0
+                    for d in (d00, d01, d10, d11):
+                        if not np.isnan(d):
+                            known += 1
+                            low = min(low, d)
+                            high = max(high, d)
+                    if known > 0:
+                        if known < 4 or high - low > jump * pixel:
+                            surface = low
+                        else:
+                            surface = (1 - fv) * ((1 - fu) * d00 + fu * d01) + fv * ((1 - fu) * d10 + fu * d11)
+                        t = tilt[b, a] / pixel
+                        # A sheet seen edge-on: its distance along the ray says little, and only near the surface.
+                        s = max(s, (surface - cz) / np.sqrt(1.0 + min(t, 8.0) ** 2))
+                field[i, j, k] = max(field[i, j, k], min(s, limit))
+
+
+def carve(views: list[View], prepared: list[Silhouette], origin: F64, step: float, n: int, run: Run) -> F32:
+    """Signed distance on an (n, n, n) grid of spacing `step` from `origin`; clipped to 4 steps, negative inside."""
+    limit = 4 * step
+    field = np.full((n, n, n), -limit, np.float32)
+    bounds = np.linspace(0, n, 17).astype(int)
+    with ThreadPoolExecutor() as pool:
+        for k, (view, p) in enumerate(zip(views, prepared, strict=True)):
+            camera = view.camera
+
+            def slab(b: int, view: View = view, p: Silhouette = p, camera=camera) -> None:  # type: ignore[no-untyped-def]
+                _carve(
+                    origin,
+                    step,
+                    int(bounds[b]),
+                    int(bounds[b + 1]),
+                    n,
+                    camera.rotation,
+                    camera.translation,
+                    camera.focal(p.distance.shape[0]),
+                    8.0,
+                    limit,
+                    p.distance,
+                    p.depth,
+                    p.tilt,
+                    view.depth is not None,
+                    field,
+                )
+
+            list(pool.map(slab, range(16)))
+            run.tick(0.2 + 0.4 * (k + 1) / len(views))
+    return field
+
+
+def bounds(views: list[View]) -> tuple[F64, F64]:
+    """World box of the visual hull from the outlines' extents and, where there is depth, the lifted pixels."""
+    low, high = np.full(3, -np.inf), np.full(3, np.inf)
+    for view in views:
+        size = view.alpha.shape[0]
+        rows, columns = np.nonzero(view.alpha >= 0.25)
+        if not len(rows):
+            continue
+        u = np.array([columns.min(), columns.max() + 1]) / size * 2 - 1
+        v = np.array([rows.min(), rows.max() + 1]) / size * 2 - 1
+        reach = np.abs(np.concatenate([u, v])).max() * np.tan(np.radians(view.camera.fov_deg) / 2)
+        far = float(np.linalg.norm(view.camera.centre))
+        if view.depth is not None:
+            far = float(np.nanmax(view.depth))
+        else:
+            far *= 1.0 + reach
+        for row, (a, b) in enumerate(((u[0], u[1]), (v[0], v[1]))):
+            axis = view.camera.rotation[row]
+            k = int(np.argmax(np.abs(axis)))
+            scale = far * np.tan(np.radians(view.camera.fov_deg) / 2)
+            lo, hi = sorted((a * scale * axis[k], b * scale * axis[k]))
+            low[k], high[k] = max(low[k], lo), min(high[k], hi)
+    return low, high
+
+
+def extract(field: F32, origin: F64, step: float) -> tuple[F64, I32]:
+    """Zero level set as a closed mesh, outward oriented."""
+    from skimage.measure import marching_cubes
+
+    vertices, faces, _, _ = marching_cubes(field, 0.0, gradient_direction="descent", allow_degenerate=True)
+    return vertices.astype(np.float64) * step + origin, np.ascontiguousarray(faces, np.int32)
+
+
+def components(faces: I32, vertices: int) -> I32:
+    """(F,) connected component of every face."""
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import connected_components
+
+    edges = np.concatenate([faces[:, :2], faces[:, 1:]])
+    graph = coo_matrix((np.ones(len(edges), np.int8), (edges[:, 0], edges[:, 1])), shape=(vertices, vertices))
+    _, label = connected_components(graph, directed=False)
+    return np.asarray(label[faces[:, 0]], np.int32)
+
+
+def volume(vertices: F64, faces: I32) -> float:
+    """Signed volume of a closed mesh."""
+    a, b, c = (vertices[faces[:, k]] for k in range(3))
+    return float(np.einsum("ij,ij->", a, np.cross(b, c)) / 6)
+
+
+def keep_solids(vertices: F64, faces: I32, share: float = 2e-4) -> tuple[F64, I32]:
+    """Drop cavities (negative volume) and crumbs below `share` of the largest component's volume."""
+    label = components(faces, len(vertices))
+    kept = np.zeros(len(faces), bool)
+    sizes = {c: volume(vertices, faces[label == c]) for c in np.unique(label)}
+    largest = max(sizes.values())
+    for c, size in sizes.items():
+        if size > share * largest:
+            kept |= label == c
+    return compact(vertices, faces[kept])
+
+
+def compact(vertices: F64, faces: I32) -> tuple[F64, I32]:
+    """Drop vertices that no face uses."""
+    used = np.zeros(len(vertices), bool)
+    used[faces.ravel()] = True
+    index = np.cumsum(used) - 1
+    return vertices[used], index[faces].astype(np.int32)
+
+
+def fuse(views: list[View], resolution: int, run: Run) -> tuple[F64, I32, float]:
+    """Carve at `resolution` voxels along the longest side. Returns vertices, faces and the voxel size."""
+    low, high = bounds(views)
+    step = float((high - low).max()) / (resolution - 6)
+    origin = (low + high) / 2 - step * (resolution - 1) / 2
+    with ThreadPoolExecutor() as pool:
+        prepared = list(
+            pool.map(lambda v: prepare(v, v.depth.shape[0] if v.depth is not None else v.alpha.shape[0] // 2), views)
+        )
+    run.tick(0.2)
+    field = carve(views, prepared, origin, step, resolution, run)
+    smooth: F32 = ndimage.gaussian_filter(field, 0.6)
+    run.tick(0.8)
+    vertices, faces = extract(smooth, origin, step)
+    return (*keep_solids(vertices, faces), step)

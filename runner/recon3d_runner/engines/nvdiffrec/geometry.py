@@ -1,0 +1,232 @@
+"""Pass 1: move the surface until its renderings show the six depth maps and silhouettes.
+
+Gauss-Newton on the rendered images: each iteration rasterises the six views, linearises depth and outline
+residuals in the vertices' motion along their normals (raster/jacobian.py) and solves
+
+    (J'WJ + lambda B'B + mu I) d = -J'W r - lambda B' k
+
+by preconditioned conjugate gradients. B is the normal part of the umbrella Laplacian, k the surface's present
+curvature under it: lambda bends the surface as little as the data allow (a thin plate, as in Desbrun et al.
+1999), which also undoes the rounding of coarse depth across views and closes what no view sees smoothly.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import sparse
+
+from recon3d_runner.engines.nvdiffrec.fusion import Silhouette
+from recon3d_runner.engines.nvdiffrec.remesh import flip, relax
+from recon3d_runner.raster import jacobian
+from recon3d_runner.raster.cpu import project, rasterize, vertex_normals
+from recon3d_runner.run import Run
+from recon3d_runner.types import F64, I32, View
+
+
+@dataclass(frozen=True)
+class GeometryOptions:
+    """How pass 1 weighs and stops."""
+
+    iterations: int = 24
+    smooth: float = 3.0
+    """lambda, relative to the mean data weight of a vertex."""
+    smooth_end: float = 0.3
+    """lambda at the last iteration; it falls geometrically."""
+    silhouette: float = 2.0
+    """Weight of one pixel of outline against one pixel of depth."""
+    pull: float = 0.15
+    """Weight of depth residuals inside the rounding interval."""
+    gate_pixels: float = 12.0
+    """Depth differences beyond this many pixels are other surfaces."""
+    cg_iterations: int = 60
+    improve_every: int = 4
+    """Edge flips and tangential smoothing every so many iterations, in the first two thirds."""
+    tolerance: float = 2e-3
+    """Stop when the mean motion falls below this share of a pixel."""
+
+
+def edge_table(faces: I32) -> tuple[I32, I32]:
+    """(E, 2) vertices and (E, 2) faces of every edge of a closed manifold."""
+    half = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]])
+    owner = np.tile(np.arange(len(faces), dtype=np.int32), 3)
+    key = np.sort(half, axis=1)
+    order = np.lexsort((key[:, 1], key[:, 0]))
+    first, second = order[0::2], order[1::2]
+    return np.ascontiguousarray(key[first], np.int32), np.stack([owner[first], owner[second]], 1).astype(np.int32)
+
+
+class _Smoothness:
+    """B = normal part of the umbrella Laplacian for motion along the normals, and the present curvature."""
+
+    def __init__(self, vertices: F64, faces: I32, normals: F64) -> None:
+        edges, _ = edge_table(faces)
+        i = np.concatenate([edges[:, 0], edges[:, 1]])
+        j = np.concatenate([edges[:, 1], edges[:, 0]])
+        n = len(vertices)
+        degree = np.bincount(i, minlength=n)
+        w = 1.0 / degree[i]
+        cosine = (normals[i] * normals[j]).sum(1)
+        self.matrix = sparse.coo_matrix((w * cosine, (i, j)), shape=(n, n)).tocsr() - sparse.identity(n, format="csr")
+        mean = np.stack([np.bincount(i, weights=w * vertices[j, k], minlength=n) for k in range(3)], 1)
+        self.curvature = ((mean - vertices) * normals).sum(1)
+
+
+def _normal_equations(
+    vertices: F64,
+    faces: I32,
+    normals: F64,
+    views: list[View],
+    prepared: list[Silhouette],
+    edges: I32,
+    wings: I32,
+    options: GeometryOptions,
+    gate_scale: float,
+) -> tuple[F64, F64, float, int]:
+    """Blocks (F, 6), right-hand sides (F, 3), loss and pixel count over all views."""
+
+    def one(k: int) -> tuple[F64, F64, float, int]:
+        view, p = views[k], prepared[k]
+        size = p.distance.shape[0]
+        focal = view.camera.focal(size)
+        points = project(vertices, view.camera, size)
+        face, depth, bary = rasterize(points, faces, size)
+        blocks = np.zeros((len(faces), 6))
+        rhs = np.zeros((len(faces), 3))
+        pixel = float(np.linalg.norm(view.camera.centre)) / focal
+        loss, used = 0.0, 0
+        if view.depth is not None:
+            coarse = view.depth_step > 0.5 * pixel
+            loss, used = jacobian.depth_terms(
+                face,
+                depth,
+                bary,
+                view.depth,
+                vertices,
+                faces,
+                normals,
+                view.camera.rotation,
+                focal,
+                options.gate_pixels * gate_scale * pixel,
+                0.0,
+                options.pull if coarse else 1.0,
+                2.0 * pixel,
+                blocks,
+                rhs,
+            )
+        more, count = jacobian.outline_terms(
+            edges,
+            wings,
+            points,
+            vertices,
+            faces,
+            normals,
+            view.camera.rotation,
+            view.camera.centre,
+            focal,
+            face,
+            p.distance,
+            6.0 * gate_scale,
+            options.silhouette,
+            blocks,
+            rhs,
+        )
+        return blocks, rhs, loss + more, used + count
+
+    with ThreadPoolExecutor() as pool:
+        parts = list(pool.map(one, range(len(views))))
+    blocks, rhs = parts[0][0], parts[0][1]
+    for other in parts[1:]:
+        blocks += other[0]
+        rhs += other[1]
+    return blocks, rhs, sum(p[2] for p in parts), sum(p[3] for p in parts)
+
+
+def _assemble(blocks: F64, rhs: F64, faces: I32, count: int) -> tuple[sparse.csr_matrix, F64]:
+    """Per-face blocks to a sparse (V, V) matrix and a (V,) right-hand side."""
+    pairs = ((0, 0, 0), (0, 1, 1), (0, 2, 2), (1, 0, 1), (1, 1, 3), (1, 2, 4), (2, 0, 2), (2, 1, 4), (2, 2, 5))
+    i = np.concatenate([faces[:, a] for a, _, _ in pairs])
+    j = np.concatenate([faces[:, b] for _, b, _ in pairs])
+    x = np.concatenate([blocks[:, c] for _, _, c in pairs])
+    matrix = sparse.coo_matrix((x, (i, j)), shape=(count, count)).tocsr()
+    vector = np.zeros(count)
+    for k in range(3):
+        vector += np.bincount(faces[:, k], weights=rhs[:, k], minlength=count)
+    return matrix, vector
+
+
+def _conjugate_gradient(
+    data: sparse.csr_matrix, b: sparse.csr_matrix, lam: float, mu: float, rhs: F64, its: int
+) -> F64:
+    """Solve (data + lam B'B + mu I) d = rhs, Jacobi preconditioned, from zero."""
+    bt = b.T.tocsr()
+    diagonal = data.diagonal() + lam * np.asarray(b.multiply(b).sum(0)).ravel() + mu
+    x = np.zeros_like(rhs)
+    r = rhs.copy()
+    z = r / diagonal
+    p = z.copy()
+    rz = float(r @ z)
+    start = rz
+    for _ in range(its):
+        q = data @ p + lam * (bt @ (b @ p)) + mu * p
+        alpha = rz / float(p @ q)
+        x += alpha * p
+        r -= alpha * q
+        z = r / diagonal
+        new = float(r @ z)
+        if new < 1e-10 * start:
+            break
+        p = z + (new / rz) * p
+        rz = new
+    return x
+
+
+def refine(
+    vertices: F64,
+    faces: I32,
+    views: list[View],
+    prepared: list[Silhouette],
+    options: GeometryOptions,
+    run: Run,
+) -> tuple[F64, I32, list[float]]:
+    """Run pass 1. Returns vertices, faces (edges may have been flipped) and the loss per iteration."""
+    losses: list[float] = []
+    edges, wings = edge_table(faces)
+    view = views[0]
+    pixel = float(np.linalg.norm(view.camera.centre)) / view.camera.focal(prepared[0].distance.shape[0])
+    ratio = options.smooth_end / options.smooth
+    for it in range(options.iterations):
+        t = it / max(1, options.iterations - 1)
+        normals = vertex_normals(vertices, faces)
+        gate_scale = max(0.25, 1.0 - 1.5 * t)
+        blocks, rhs, loss, used = _normal_equations(
+            vertices, faces, normals, views, prepared, edges, wings, options, gate_scale
+        )
+        data, vector = _assemble(blocks, rhs, faces, len(vertices))
+        smooth = _Smoothness(vertices, faces, normals)
+        mean_weight = max(float(data.diagonal().mean()), 1e-12)
+        lam = options.smooth * ratio**t * mean_weight
+        step = _conjugate_gradient(
+            data,
+            smooth.matrix,
+            lam,
+            1e-4 * mean_weight,
+            vector - lam * (smooth.matrix.T @ smooth.curvature),
+            options.cg_iterations,
+        )
+        limit = 3.0 * pixel
+        vertices = vertices + np.clip(step, -limit, limit)[:, None] * normals
+        losses.append(loss / max(1, used) / pixel**2)
+        run.tick((it + 1) / options.iterations, iteration=it + 1, total=options.iterations, loss=losses[-1])
+        if not np.isfinite(losses[-1]):
+            raise FloatingPointError("the geometry pass left the finite numbers")
+        if it % options.improve_every == options.improve_every - 1 and t < 0.66:
+            normals = vertex_normals(vertices, faces)
+            vertices = relax(vertices, faces, normals, 0.3)
+            faces = flip(vertices, faces, passes=2, flat=0.95)
+            edges, wings = edge_table(faces)
+        elif float(np.abs(step).mean()) < options.tolerance * pixel and t > 0.3:
+            break
+    return vertices, faces, losses
