@@ -42,7 +42,8 @@ environment:
   RECON3D_JOB_UID        its uid (or --job-uid);  RECON3D_ATTEMPT  this attempt's number (or --attempt)
   RECON3D_INPUT          where the input is (or --input);  RECON3D_OUTPUT  the store (or --output)
   RECON3D_PROGRESS_URL   where progress is posted; RECON3D_TOKEN and RECON3D_CA are files: bearer token, trusted CA
-  RECON3D_IMAGE_DIGEST   for the result's provenance
+  RECON3D_INPUT_HOSTS    hosts that an https input may come from; RECON3D_INPUT_CA  the CA to trust there
+  RECON3D_IMAGE_DIGEST, RECON3D_ACCEPT_LICENCES  for the result's provenance
   RECON3D_TERMINATION_LOG  instead of /dev/termination-log;  RECON3D_SCRATCH  folder for temporary files
 
 The result goes to OUTPUT/jobs/<uid>/attempts/<n>/ and is published once as OUTPUT/jobs/<uid>/current. An attempt that
@@ -119,6 +120,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _complain(error_of_stop(stopped), as_json=getattr(args, "json", False))
         except Recon3dError as error:
             return _complain(error, as_json=getattr(args, "json", False))
+        except Exception:
+            if os.environ.get("RECON3D_TRACEBACK"):
+                raise
+            hint = "Set RECON3D_TRACEBACK=1 to see where, and report it."
+            return _complain(Recon3dError("INTERNAL", suggestion=hint), as_json=getattr(args, "json", False))
 
 
 def _complain(error: Any, *, as_json: bool) -> int:
@@ -165,6 +171,7 @@ def _run(args: argparse.Namespace, stop: Stop) -> int:
     from recon3d_contract.errors import EXIT_OK, Code, Recon3dError, exit_code
     from recon3d_contract.store import parse_reference
 
+    from recon3d_runner import licences
     from recon3d_runner.outfolder import OutFolder, check_target
     from recon3d_runner.progress import JsonLines, Progress
     from recon3d_runner.runlog import RunLog, secrets_of
@@ -177,6 +184,7 @@ def _run(args: argparse.Namespace, stop: Stop) -> int:
     if reference is None:
         raise Recon3dError(Code.INVALID_REQUEST, "Give INPUT, or a job whose input is a path, URL or built-in.")
     out = Path(args.out).resolve()
+    task = Task(spec, args.device, environment, licences.accepted(environment))
     local = local_path(parse_reference(reference), environment)
     check_target(out, force=args.force, keep=(local.resolve(),) if local else ())
     if spec.limits.soft_seconds is not None:
@@ -187,7 +195,7 @@ def _run(args: argparse.Namespace, stop: Stop) -> int:
         lines = JsonLines(sys.stdout) if args.json else None
         progress = Progress([lines or _watcher()])
         try:
-            supervisor = Supervisor(Task(spec, args.device, environment), stop=stop, progress=progress, log=log)
+            supervisor = Supervisor(task, stop=stop, progress=progress, log=log)
             result = supervisor.execute(folder, fetcher(reference, environment))
         except OSError as error:
             from recon3d_runner.storage import storage_error

@@ -27,6 +27,7 @@ from recon3d_contract.result import Result
 from recon3d_contract.store import Staging, Store, open_store
 from recon3d_contract.summary import ResultSummary
 
+from recon3d_runner import licences
 from recon3d_runner.poster import Endpoint, Poster
 from recon3d_runner.progress import JsonLines, Progress, Watcher
 from recon3d_runner.runlog import RunLog, secrets_of
@@ -157,6 +158,7 @@ def _run(settings: Settings, stop: Stop, environment: Mapping[str, str], lines: 
     if reference is None or output is None:
         raise Recon3dError(Code.INVALID_REQUEST, "The job needs an input and an output (--input, --output).")
     endpoint = Endpoint.of(environment)
+    accepted = licences.accepted(environment)
     if spec.limits.soft_seconds is not None:
         stop.limit(spec.limits.soft_seconds)
     store = open_store(output)
@@ -181,7 +183,7 @@ def _run(settings: Settings, stop: Stop, environment: Mapping[str, str], lines: 
             folders.tmp.mkdir()
             log.hide_path(scratch, "<work>")
             log.hide_path(staging.path, "<result>")
-            task = Task(spec, settings.device, environment, settings.job_uid, settings.attempt)
+            task = Task(spec, settings.device, environment, accepted, settings.job_uid, settings.attempt)
             supervisor = Supervisor(task, stop=stop, progress=progress, log=log)
             result = supervisor.execute(folders, fetcher(reference, environment, pod_policy(environment)))
         except OSError as error:

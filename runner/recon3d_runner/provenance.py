@@ -6,15 +6,13 @@ import importlib.metadata
 import math
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 from recon3d_contract.inputs import InputManifest
 from recon3d_contract.result import InputRecord, Provenance
 from recon3d_contract.spec import JobSpec
-
-from recon3d_runner import licences
 
 PACKAGES: Final = ("recon3d", "torch", "numpy", "numba", "scipy", "scikit-image", "pillow", "trimesh", "pydantic")
 # What decides which code numerical libraries choose, most telling first.
@@ -87,6 +85,7 @@ def build(
     environment: Mapping[str, str],
     *,
     device: str,
+    licences_accepted: Sequence[str],
     engine_versions: Mapping[str, str],
 ) -> Provenance:
     """Return the provenance of a job; `manifest` is None where the input was never accepted."""
@@ -109,5 +108,5 @@ def build(
         cpu=cpu(),
         threads=threads(environment),
         image_digest=environment.get("RECON3D_IMAGE_DIGEST") or None,
-        licences_accepted=licences.accepted(environment),
+        licences_accepted=list(licences_accepted),
     )

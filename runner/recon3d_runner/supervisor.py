@@ -65,6 +65,7 @@ class Task:
     device: str
     """auto, cuda or cpu."""
     environment: Mapping[str, str]
+    licences_accepted: Sequence[str] = ()
     job_uid: str = "local"
     attempt: int = 1
 
@@ -138,9 +139,10 @@ class Supervisor:
                 self._entries[name] = failed_entry(info, time.monotonic() - begun)
                 if info.code is Code.CANCELLED:
                     raise
-            except Recon3dError as error:
-                self._log.line(f"{name}: {error.code.value}: {error.message}")
-                self._entries[name] = failed_entry(error.info(), time.monotonic() - begun)
+            except Exception as failure:  # noqa: BLE001 - one engine's failure is not the other's
+                info = self._classify(failure)
+                self._log.line(f"{name}: {info.code.value}: {info.message}")
+                self._entries[name] = failed_entry(info, time.monotonic() - begun)
 
     def _engine(self, name: EngineName, folders: Folders, begun: float) -> EngineEntry:
         out = folders.result / name
@@ -158,8 +160,6 @@ class Supervisor:
                 log=self._log,
                 on_event=lambda event: self._on_event(event, answers),
             )
-        except OSError as error:
-            raise storage_error(error, "the engine's files") from error
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
         if "error" in answers:
@@ -266,6 +266,7 @@ class Supervisor:
                 self._manifest,
                 task.environment,
                 device=next((entry.device for entry in entries.values() if entry.device), task.device),
+                licences_accepted=task.licences_accepted,
                 engine_versions={k: v for entry in entries.values() for k, v in entry.versions.items()},
             ),
         )

@@ -23,6 +23,7 @@ def _load(name: str) -> ModuleType:
 
 
 helpers = _load("runner_helpers")
+servers = _load("progress_server")
 
 
 @pytest.fixture
@@ -35,3 +36,18 @@ def runner(tmp_path: Path) -> Iterator[Any]:
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
     return Path(helpers.make_input(tmp_path / "source"))
+
+
+@pytest.fixture
+def progress_server(tmp_path: Path) -> Iterator[Any]:
+    """Start servers of a given behaviour."""
+    started = []
+    certificate, key = servers.make_certificate(tmp_path)
+
+    def start(behaviour: str) -> Any:
+        started.append(servers.Server(behaviour, certificate, key))
+        return started[-1]
+
+    yield start
+    for server in started:
+        server.close()

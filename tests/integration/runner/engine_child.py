@@ -144,6 +144,10 @@ def task(request: dict[str, Any], events: Events) -> None:
             time.sleep(0.01)
         hoard = [bytes([index % 251]) * 1_000_000 for index in range(2000)]
         note("sated", size=len(hoard))
+    elif mode == "nonsense":
+        os.write(int(os.environ["RECON3D_EVENTS_FD"]), b'not json\n[1, 2]\n{"event": 5}\n')
+        events.send("progress", stage="load", fraction="half")
+        time.sleep(600)
     elif mode == "chatter":
         for index in range(60_000):
             print(f"line {index} " + "x" * 40)

@@ -280,3 +280,12 @@ def test_check_reports_without_running(runner: Any, source: Path) -> None:
     done = runner.run("check", str(source))
     assert done.returncode == 10
     assert done.stderr.count("is missing") >= 6
+
+
+def test_an_engine_that_talks_nonsense_fails_alone(runner: Any, source: Path, tmp_path: Path) -> None:
+    mode = "nvdiffrec=nonsense,reconviagen=good"
+    done = runner.run("run", str(source), "--out", str(tmp_path / "out"), "--engine", "both", mode=mode)
+    result = result_of(tmp_path / "out")
+    assert done.returncode == 0
+    assert result["engine"] == "reconviagen"
+    assert result["engines"]["nvdiffrec"]["error"]["code"] == "INTERNAL"

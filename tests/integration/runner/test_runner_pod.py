@@ -1,0 +1,332 @@
+"""`recon3d-runner job`, the Pod's way in: environment, store, progress over HTTPS, termination message."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import subprocess
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from recon3d_contract.result import Result
+from recon3d_contract.store import FolderStore
+from recon3d_contract.summary import MAX_SUMMARY_BYTES, ResultSummary
+from runner_helpers import alive, stop_and_time, wait_until
+
+UID = "0b6e2f1c-7d0a-4a53-9d0e-1f0c1c1d2e3f"
+
+
+@dataclass
+class Pod:
+    """A Pod's volumes and environment; `run` is one attempt."""
+
+    runner: Any
+    source: Path
+    folder: Path
+    spec: dict[str, Any] = field(default_factory=lambda: {"profile": "fast"})
+
+    @property
+    def store(self) -> FolderStore:
+        return FolderStore(self.folder / "store")
+
+    def environment(self, attempt: int = 1, **changes: str) -> dict[str, str]:
+        (self.folder / "scratch").mkdir(exist_ok=True)
+        return {
+            "RECON3D_JOB": json.dumps(self.spec),
+            "RECON3D_JOB_UID": UID,
+            "RECON3D_ATTEMPT": str(attempt),
+            "RECON3D_TERMINATION_LOG": str(self.folder / "termination-log"),
+            "RECON3D_SCRATCH": str(self.folder / "scratch"),
+            **changes,
+        }
+
+    @property
+    def arguments(self) -> tuple[str, ...]:
+        output = str(self.folder / "store")
+        return ("job", "--input", str(self.source), "--output", output, "--device", "cpu")
+
+    def run(self, attempt: int = 1, mode: str = "good", **changes: str) -> subprocess.CompletedProcess[str]:
+        done = self.runner.run(*self.arguments, mode=mode, environment=self.environment(attempt, **changes))
+        assert list((self.folder / "scratch").iterdir()) == []
+        return done
+
+    def start(self, attempt: int = 1, mode: str = "good", **changes: str) -> subprocess.Popen[str]:
+        return self.runner.start(*self.arguments, mode=mode, environment=self.environment(attempt, **changes))
+
+    def message(self) -> ResultSummary:
+        data = (self.folder / "termination-log").read_bytes()
+        assert 0 < len(data) <= MAX_SUMMARY_BYTES
+        return ResultSummary.model_validate_json(data)
+
+    def result(self, attempt: int) -> Result:
+        with self.store.open(UID, attempt, "result.json") as file:
+            return Result.model_validate_json(file.read())
+
+    def leftovers(self) -> list[str]:
+        folder = self.folder / "store" / "jobs" / UID / "attempts"
+        return [name for name in os.listdir(folder) if name.startswith(".")] if folder.is_dir() else []
+
+
+@pytest.fixture
+def pod(runner: Any, source: Path, tmp_path: Path) -> Pod:
+    return Pod(runner, source, tmp_path)
+
+
+def test_an_attempt_is_stored_published_and_reported(pod: Pod) -> None:
+    done = pod.run(RECON3D_IMAGE_DIGEST="sha256:abc")
+    assert done.returncode == 0, done.stderr
+    message, result = pod.message(), pod.result(1)
+    assert (message.status, message.verdict, message.psnr) == ("completed", "normal", 30.0)
+    assert (message.job_uid, message.attempt) == (UID, 1)
+    assert message == result.to_summary()
+    assert pod.store.published(UID) == 1
+    stored = {file.path: file.bytes for file in pod.store.files(UID, 1)}
+    assert all(stored[artifact.path] == artifact.bytes for artifact in result.artifacts)
+    assert {"result.json", "run.log"} <= stored.keys()
+    assert result.provenance.image_digest == "sha256:abc"
+    assert pod.leftovers() == []
+    assert json.loads(done.stdout.splitlines()[-1])["event"] == "result"
+
+
+def test_a_second_attempt_of_a_published_job_computes_nothing(pod: Pod) -> None:
+    pod.run()
+    first = pod.message()
+    (pod.folder / "notes" / "began-nvdiffrec").unlink()
+    done = pod.run(attempt=2)
+    assert done.returncode == 0
+    assert pod.message() == first
+    assert not (pod.folder / "notes" / "began-nvdiffrec").exists()
+    assert pod.store.attempts(UID) == [1]
+
+
+def test_an_attempt_killed_before_it_was_published_is_published_by_its_restart(pod: Pod) -> None:
+    pod.run()
+    (pod.folder / "store" / "jobs" / UID / "current").unlink()
+    (pod.folder / "notes" / "began-nvdiffrec").unlink()
+    assert pod.run().returncode == 0
+    assert pod.store.published(UID) == 1
+    assert not (pod.folder / "notes" / "began-nvdiffrec").exists()
+
+
+def test_another_job_of_the_same_uid_is_refused(pod: Pod) -> None:
+    pod.run()
+    pod.spec["seed"] = 8
+    assert pod.run(attempt=2).returncode == 32
+    error = pod.message().error
+    assert error is not None
+    assert error.code.value == "JOB_ALREADY_FINISHED"
+
+
+@pytest.mark.parametrize(
+    ("mode", "exit_code", "published"),
+    [("poor", 42, 1), ("raise:coded", 17, 1), ("raise:memory", 53, None), ("signal:11", 1, None)],
+)
+def test_only_a_failure_that_no_attempt_can_mend_is_published(
+    pod: Pod, mode: str, exit_code: int, published: int | None
+) -> None:
+    assert pod.run(mode=mode).returncode == exit_code
+    assert pod.store.attempts(UID) == [1]
+    assert pod.store.published(UID) == published
+    assert pod.message().status == "failed"
+    # A published failure is what a second attempt reports, with its exit code; else it computes.
+    again = pod.run(attempt=2, mode="good")
+    assert again.returncode == (exit_code if published else 0)
+
+
+def test_of_two_attempts_at_once_one_is_published_and_both_report_it(pod: Pod) -> None:
+    first = pod.start(attempt=1, mode="slow:1.0")
+    wait_until((pod.folder / "notes" / "began-nvdiffrec").exists, "the first attempt's start")
+    assert pod.runner.run(*pod.arguments, environment=pod.environment(2)).returncode == 0
+    first.wait(timeout=60)
+    assert first.returncode == 0
+    assert pod.store.published(UID) == 2
+    assert pod.message().attempt == 2
+
+
+def test_a_signal_cancels_and_publishes_nothing(pod: Pod) -> None:
+    process = pod.start(mode="hang:geometry")
+    engine = pod.runner.note("hangs")
+    assert stop_and_time(process) < 2.0
+    assert process.returncode == 34
+    message = pod.message()
+    assert message.status == "cancelled"
+    assert message.error is not None
+    assert message.error.code.value == "CANCELLED"
+    assert pod.store.published(UID) is None
+    assert pod.leftovers() == []
+    wait_until(lambda: not alive(engine["pid"]), "the engine's end")
+    assert pod.run(attempt=2).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"RECON3D_JOB": ""}, "RECON3D_JOB"),
+        ({"RECON3D_JOB_UID": ""}, "RECON3D_JOB_UID"),
+        ({"RECON3D_ATTEMPT": "first"}, "RECON3D_ATTEMPT"),
+        ({"RECON3D_JOB": '{"profil": "fast"}'}, "profil"),
+        ({"RECON3D_JOB_UID": "../../etc"}, "uid"),
+        ({"RECON3D_PROGRESS_URL": "http://example.com/"}, "https"),
+        ({"RECON3D_ACCEPT_LICENCES": "everything"}, "RECON3D_ACCEPT_LICENCES"),
+    ],
+)
+def test_a_wrong_environment_is_told_in_the_termination_message(pod: Pod, changes: dict[str, str], named: str) -> None:
+    assert pod.run(**changes).returncode == 2
+    error = pod.message().error
+    assert error is not None
+    assert error.code.value == "INVALID_REQUEST"
+    assert named in error.message
+    assert not (pod.folder / "store").exists()
+
+
+@pytest.mark.parametrize("device", ["auto", ""])
+def test_a_cluster_must_say_which_device(pod: Pod, device: str) -> None:
+    arguments = pod.arguments[:-2] + (("--device", device) if device else ())
+    done = pod.runner.run(*arguments, environment=pod.environment())
+    assert done.returncode == 2
+    assert "cuda or cpu" in (pod.folder / "termination-log").read_text()
+
+
+def test_a_store_that_fills_up_is_told_and_published_nothing(pod: Pod) -> None:
+    disk = pod.folder / "store"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(disk)]
+    done = subprocess.run(mount, check=False, capture_output=True, text=True)
+    if done.returncode != 0:
+        pytest.skip(f"a tmpfs cannot be mounted here (needs root): {done.stderr.strip()}")
+    try:
+        assert pod.run(mode="fill").returncode == 54
+        error = pod.message().error
+        assert error is not None
+        assert error.code.value == "STORAGE_FULL"
+        assert pod.store.published(UID) is None
+        assert pod.run(attempt=2).returncode == 0
+    finally:
+        subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+def test_an_input_on_the_network_needs_an_allowed_host(pod: Pod) -> None:
+    address = "https://127.0.0.1:9/a.zip#sha256=" + "0" * 64
+    arguments = ("job", "--input", address, "--output", str(pod.folder / "store"), "--device", "cpu")
+    done = pod.runner.run(*arguments, environment=pod.environment())
+    assert done.returncode == 19
+    assert "INPUT_NOT_ALLOWED" in (pod.folder / "termination-log").read_text()
+
+
+def test_a_signal_ends_a_fetch_from_a_server_that_never_answers(pod: Pod, progress_server: Callable[..., Any]) -> None:
+    import socket
+
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen()
+        port = listening.getsockname()[1]
+        address = f"https://127.0.0.1:{port}/a.zip#sha256=" + "0" * 64
+        arguments = ("job", "--input", address, "--output", str(pod.folder / "store"), "--device", "cpu")
+        environment = {
+            **pod.environment(),
+            "RECON3D_INPUT_HOSTS": f"127.0.0.1:{port}",
+            "RECON3D_INPUT_PRIVATE_ADDRESSES": "true",
+        }
+        process = pod.runner.start(*arguments, environment=environment)
+        listening.settimeout(20)
+        connection, _ = listening.accept()
+        with connection:
+            assert stop_and_time(process) < 2.0
+            assert process.returncode == 34
+
+
+def test_a_machine_without_a_termination_log_is_fine(pod: Pod) -> None:
+    environment = pod.environment()
+    environment["RECON3D_TERMINATION_LOG"] = str(pod.folder / "no" / "such" / "folder")
+    done = pod.runner.run(*pod.arguments, environment=environment)
+    assert done.returncode == 0
+    assert "termination message cannot be written" in done.stderr
+
+
+# Progress
+
+
+def credentials(pod: Pod, server: Any, token: str = "token-one") -> dict[str, str]:
+    (pod.folder / "token").write_text(token + "\n")
+    return {
+        "RECON3D_PROGRESS_URL": server.url,
+        "RECON3D_TOKEN": str(pod.folder / "token"),
+        "RECON3D_CA": str(server.ca),
+    }
+
+
+def test_progress_is_posted_rarely_with_the_token_of_the_moment(
+    pod: Pod, progress_server: Callable[[str], Any]
+) -> None:
+    server = progress_server("good")
+    process = pod.start(mode="slow:2.2", **credentials(pod, server))
+    wait_until(lambda: bool(server.posts), "the first post")
+    (pod.folder / "token").write_text("token-two")
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    times = [when for when, *_ in server.posts]
+    gaps = [after - before for before, after in itertools.pairwise(times)]
+    # Only the farewell may come sooner than the others.
+    assert all(gap > 1.9 for gap in gaps[:-1])
+    assert 3 <= len(times) <= 6
+    assert server.posts[0][1] == "Bearer token-one"
+    assert server.posts[-1][1] == "Bearer token-two"
+    bodies = [body for _, _, body, _ in server.posts]
+    assert all(body["jobUid"] == UID and body["attempt"] == 1 for body in bodies)
+    percents = [body["percent"] for body in bodies]
+    assert percents == sorted(percents)
+    assert percents[-1] == 100.0
+    assert max(size for *_, size in server.posts) < 1024
+    assert "token-" not in out + err + (pod.folder / "termination-log").read_text()
+
+
+@pytest.mark.parametrize("behaviour", ["slow", "drip", "refuse", "redirect", "garbage", "hangup"])
+def test_a_bad_progress_server_neither_fails_nor_delays_a_job(
+    pod: Pod, progress_server: Callable[[str], Any], behaviour: str
+) -> None:
+    server = progress_server(behaviour)
+    begun = time.monotonic()
+    done = pod.run(mode="slow:0.2", **credentials(pod, server))
+    assert done.returncode == 0
+    assert time.monotonic() - begun < 12
+    assert pod.message().status == "completed"
+    assert len(server.posts) >= 1
+    assert "elsewhere" not in done.stderr
+    if behaviour in ("refuse", "redirect", "garbage", "hangup"):
+        assert done.stderr.count("progress: ") == 1
+
+
+def test_a_server_with_another_certificate_gets_no_token(pod: Pod, progress_server: Callable[[str], Any]) -> None:
+    server = progress_server("good")
+    environment = credentials(pod, server)
+    del environment["RECON3D_CA"]
+    done = pod.run(mode="slow:0.2", **environment)
+    assert done.returncode == 0
+    assert server.posts == []
+    assert "certificate is not trusted" in done.stderr
+
+
+def test_no_server_at_all_and_no_token_file_are_no_failure(pod: Pod, progress_server: Callable[[str], Any]) -> None:
+    server = progress_server("good")
+    environment = credentials(pod, server)
+    (pod.folder / "token").unlink()
+    assert pod.run(**environment).returncode == 0
+    assert server.posts == []
+    nobody = {**environment, "RECON3D_PROGRESS_URL": "https://127.0.0.1:1/progress", "RECON3D_JOB_UID": "other"}
+    assert pod.run(**nobody).returncode == 0
+
+
+def test_a_cancellation_does_not_wait_for_a_slow_server(pod: Pod, progress_server: Callable[[str], Any]) -> None:
+    server = progress_server("slow")
+    process = pod.start(mode="hang:geometry", **credentials(pod, server))
+    pod.runner.note("hangs")
+    assert stop_and_time(process) < 2.0
+    assert process.returncode == 34
+    assert pod.message().status == "cancelled"
+    assert threading.active_count() < 20
