@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import os
 import shutil
 import sys
 import time
@@ -185,6 +186,10 @@ class Supervisor:
     def _environment(self, scratch: Path) -> dict[str, str]:
         kept = {key: value for key, value in self._task.environment.items() if key not in _WITHHELD}
         threads = str(provenance.threads(kept))
+        # On a read-only root compiled kernels still need a place, even if it is gone with the run.
+        home = Path(kept.get("HOME", "/"))
+        if not os.access(Path(__file__).parent, os.W_OK) and not os.access(home, os.W_OK):
+            kept.setdefault("NUMBA_CACHE_DIR", str(scratch / "numba"))
         return {
             "OMP_NUM_THREADS": threads,
             "NUMBA_NUM_THREADS": threads,
