@@ -13,7 +13,7 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -144,6 +144,13 @@ def result_json(result: EngineResult, run: PipeRun) -> dict[str, Any]:
     }
 
 
+def check_passes(engine: str, seconds: Mapping[str, float]) -> None:
+    """Raise INTERNAL unless every stage that `engine` must go through was entered and left without an error."""
+    missing = [stage for stage in engines.REQUIRED_STAGES[engine] if stage not in seconds]
+    if missing:
+        raise Recon3dError(Code.INTERNAL, "The engine ended without all of its passes.", {"missing": missing})
+
+
 def work(raw: dict[str, Any], events: Events) -> None:
     """Run the engine that `raw` asks for."""
     engines.require(raw["engine"])
@@ -162,9 +169,7 @@ def work(raw: dict[str, Any], events: Events) -> None:
     # By name: the pipeline loads torch, and this module is imported where there is none.
     reconstruct = importlib.import_module("recon3d_runner.pipeline").reconstruct
     result = reconstruct(request, run)
-    missing = [stage for stage in engines.REQUIRED_STAGES[request.engine] if stage not in run.seconds]
-    if missing:
-        raise Recon3dError(Code.INTERNAL, "The engine ended without all of its passes.", {"missing": missing})
+    check_passes(request.engine, run.seconds)
     events.send("result", result={**result_json(result, run), "device": request.device})
 
 
