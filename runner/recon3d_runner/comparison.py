@@ -41,7 +41,7 @@ def shrink(image: F32, size: int) -> F32:
         np.asarray(Image.fromarray(np.ascontiguousarray(planes[..., k])).resize((size, size), Image.Resampling.BOX))
         for k in range(planes.shape[2])
     ]
-    return np.stack(resized, axis=-1).reshape((size, size) + image.shape[2:])
+    return np.asarray(np.stack(resized, axis=-1).reshape((size, size) + image.shape[2:]), np.float32)
 
 
 def white_border(images: Sequence[F32], margin: float = 0.04) -> float:
@@ -52,7 +52,7 @@ def white_border(images: Sequence[F32], margin: float = 0.04) -> float:
         rows, columns = np.nonzero((image < 0.998).any(axis=-1))
         if len(rows):
             half = max(half, float(np.abs(np.concatenate([rows, columns]) + 0.5 - size / 2).max()))
-    return max(0.5 - half * (1 + 2 * margin) / size, 0.0)
+    return max(0.0, 0.5 - half * (1 + 2 * margin) / size)
 
 
 def comparison_sheet(columns: Sequence[tuple[str, str, F32, F32]]) -> U8:

@@ -8,27 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
 
 import numpy as np
 from PIL import Image
 
+from recon3d_contract import layout
 from recon3d_runner.glb import read_glb, write_glb
 from recon3d_runner.surface import vertex_colours, vertex_normals
 from recon3d_runner.types import F64, TexturedMesh
 
-__all__ = ["FILES", "FORMATS", "export_mesh", "read_glb", "write_glb", "write_obj", "write_ply"]
-
-FORMATS: Final[dict[str, tuple[str, ...]]] = {
-    "glb": ("mesh.glb",),
-    "obj": ("mesh.obj", "mesh.mtl", "textures/base_color.png"),
-    "ply": ("mesh.ply",),
-}
-FILES: Final = tuple(name for names in FORMATS.values() for name in names)
-
+__all__ = ["export_mesh", "read_glb", "write_glb", "write_obj", "write_ply"]
 
 def export_mesh(mesh: TexturedMesh, out: Path, formats: Sequence[str] = ("glb", "obj", "ply")) -> list[Path]:
-    """Write `formats` into the existing folder `out`, the GLB always; returns the paths relative to it.
+    """Write `formats` into the existing folder `out`; returns the paths relative to it.
+
+    The GLB and textures/base_color.png are written whatever the formats.
 
     Raises ValueError for an empty mesh or one with a value that is not finite.
     """
@@ -36,28 +30,31 @@ def export_mesh(mesh: TexturedMesh, out: Path, formats: Sequence[str] = ("glb", 
         raise ValueError("the mesh has no faces")
     if not (np.isfinite(mesh.vertices).all() and np.isfinite(mesh.uv).all()):
         raise ValueError("the mesh has a position or UV that is not a number")
-    write_glb(mesh, out / "mesh.glb")
+    write_glb(mesh, out / layout.MESH_GLB)
+    (out / layout.TEXTURE).parent.mkdir(exist_ok=True)
+    Image.fromarray(mesh.texture).save(out / layout.TEXTURE, compress_level=6)
+    names = [layout.MESH_GLB, layout.TEXTURE]
     if "obj" in formats:
         write_obj(mesh, out)
+        names += [layout.MESH_OBJ, layout.MESH_MTL]
     if "ply" in formats:
-        write_ply(mesh, out / "mesh.ply")
-    return [Path(name) for form, names in FORMATS.items() if form == "glb" or form in formats for name in names]
+        write_ply(mesh, out / layout.MESH_PLY)
+        names.append(layout.MESH_PLY)
+    return [Path(name) for name in names]
 
 
 def write_obj(mesh: TexturedMesh, out: Path) -> None:
-    """Write mesh.obj, mesh.mtl and textures/base_color.png into `out`."""
-    (out / "textures").mkdir(exist_ok=True)
-    Image.fromarray(mesh.texture).save(out / "textures" / "base_color.png", compress_level=6)
-    (out / "mesh.mtl").write_text(
-        "newmtl surface\nKa 0 0 0\nKd 1 1 1\nKs 0 0 0\nd 1\nillum 1\nmap_Kd textures/base_color.png\n",
+    """Write mesh.obj and mesh.mtl, which names textures/base_color.png, into `out`."""
+    (out / layout.MESH_MTL).write_text(
+        f"newmtl surface\nKa 0 0 0\nKd 1 1 1\nKs 0 0 0\nd 1\nillum 1\nmap_Kd {layout.TEXTURE}\n",
         encoding="ascii",
         newline="\n",
     )
     uv = mesh.uv * (1.0, -1.0) + (0.0, 1.0)  # OBJ's v points up
     normals = vertex_normals(mesh.vertices, mesh.faces)
     corner = np.stack([mesh.faces, mesh.uv_faces, mesh.faces], axis=2).reshape(len(mesh.faces), 9) + 1
-    with (out / "mesh.obj").open("w", encoding="ascii", newline="\n") as file:
-        file.write("# world frame: right-handed, z up, front +x\nmtllib mesh.mtl\no object\n")
+    with (out / layout.MESH_OBJ).open("w", encoding="ascii", newline="\n") as file:
+        file.write(f"# world frame: right-handed, z up, front +x\nmtllib {layout.MESH_MTL}\no object\n")
         file.write(_lines("v %.9g %.9g %.9g\n", mesh.vertices))
         file.write(_lines("vt %.9g %.9g\n", uv))
         file.write(_lines("vn %.6g %.6g %.6g\n", normals))
@@ -82,7 +79,7 @@ def write_ply(mesh: TexturedMesh, path: Path) -> None:
     face["corners"], face["index"], face["numbers"], face["uv"] = 3, mesh.faces, 6, uv
     header = (
         "ply\nformat binary_little_endian 1.0\n"
-        "comment world frame: right-handed, z up, front +x\ncomment TextureFile textures/base_color.png\n"
+        f"comment world frame: right-handed, z up, front +x\ncomment TextureFile {layout.TEXTURE}\n"
         f"element vertex {len(vertex)}\n"
         + "".join(f"property float {name}\n" for name in ("x", "y", "z", "nx", "ny", "nz"))
         + "".join(f"property uchar {name}\n" for name in ("red", "green", "blue"))

@@ -97,9 +97,21 @@ def _overlaps(corners: F64) -> tuple[int, float, bool]:
     return count, shared, True
 
 
+def overlapping_within(corners: F64, group: I32) -> I32:
+    """(K, 2) pairs of triangles (N, 3, 2), in texels, that overlap and carry the same `group` (N,) number."""
+    turned = _counter_clockwise(corners)
+    height = group.astype(np.float64)[:, None]
+    low = np.concatenate([corners.min(axis=1), height], axis=1)
+    high = np.concatenate([corners.max(axis=1), height], axis=1)
+    tree = bvh.build(low, high)
+    return np.concatenate(
+        [pairs[_common_area(turned, pairs) > AREA_TOLERANCE] for pairs in bvh.overlapping_pairs(tree)]
+    )
+
+
 def _counter_clockwise(corners: F64) -> F64:
     a, b = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
-    turned = corners.copy()
+    turned: F64 = corners.copy()
     back = a[:, 0] * b[:, 1] < a[:, 1] * b[:, 0]
     turned[back] = corners[back][:, ::-1]
     return turned

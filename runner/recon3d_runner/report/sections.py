@@ -38,12 +38,14 @@ def verdict(data: ReportData) -> str:
     sign, word, text = VERDICTS[quality.verdict]
     reasons = "".join(f"<li>{escape(reason)}</li>" for reason in quality.reasons)
     means, mesh = quality.means, quality.mesh
+    worst = quality.per_view[quality.worst_view]
+    judged = sum(value is not None for value in quality.leave_one_out.per_view.values())
     figures = [
-        ("PSNR", number(means.psnr_foreground, 1), "dB"),
-        ("SSIM", number(means.ssim_foreground, 3), ""),
-        ("Leave one out", number(quality.leave_one_out.mean, 1), "dB"),
-        ("Silhouette IoU", number(means.iou, 4), ""),
-        ("Depth error", number(means.depth_error_pct, 3), "% of diagonal"),
+        ("PSNR", number(means.psnr_foreground, 1, " dB"), f"lowest {worst.psnr_foreground:.1f}, {quality.worst_view}"),
+        ("SSIM", number(means.ssim_foreground, 3), f"{worst.ssim_foreground:.3f} in that view"),
+        ("Leave one out", number(quality.leave_one_out.mean, 1, " dB"), f"mean of {judged} views"),
+        ("Silhouette IoU", number(means.iou, 4), "mean"),
+        ("Depth error", number(means.depth_error_pct, 3, " %"), "median, of the diagonal"),
         ("Faces", number(mesh.faces, 0), "watertight" if mesh.watertight else "not watertight"),
     ]
     tiles = "".join(

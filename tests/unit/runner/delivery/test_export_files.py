@@ -15,14 +15,16 @@ import pytest
 import trimesh
 from PIL import Image
 from recon3d_contract.conventions import world_to_gltf
+from recon3d_contract.layout import MESH_GLB, MESH_MTL, MESH_OBJ, MESH_PLY, TEXTURE
 from recon3d_runner import glb
-from recon3d_runner.export import FILES, export_mesh, read_glb, write_glb
+from recon3d_runner.export import export_mesh, read_glb, write_glb
 from recon3d_runner.quality.intersections import self_intersections
 from recon3d_runner.quality.mesh_checks import check_mesh
 from recon3d_runner.surface import split_at_seams, vertex_colours, vertex_normals
 from recon3d_runner.types import TexturedMesh
 
 MakeBlob = Callable[..., TexturedMesh]
+FILES = (MESH_GLB, MESH_OBJ, MESH_MTL, MESH_PLY, TEXTURE)
 VALIDATOR = "2.0.0-dev.3.10"
 
 
@@ -83,7 +85,7 @@ def test_vertex_normals_point_outward(make_blob: MakeBlob) -> None:
 
 def test_obj_and_ply_keep_the_world_frame_and_the_topology(make_blob: MakeBlob, tmp_path: Path) -> None:
     mesh = make_blob()
-    assert [str(path) for path in export_mesh(mesh, tmp_path)] == list(FILES)
+    assert {str(path) for path in export_mesh(mesh, tmp_path)} == set(FILES)
     for name in ("mesh.obj", "mesh.ply"):
         other = trimesh.load(tmp_path / name, force="mesh", process=False)
         assert np.allclose(other.vertices[other.faces], mesh.vertices[mesh.faces], atol=1e-6), name
@@ -97,8 +99,8 @@ def test_obj_and_ply_keep_the_world_frame_and_the_topology(make_blob: MakeBlob, 
 
 
 def test_only_the_wanted_formats_are_written(make_blob: MakeBlob, tmp_path: Path) -> None:
-    assert export_mesh(make_blob(), tmp_path, ["ply"]) == [Path("mesh.glb"), Path("mesh.ply")]
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["mesh.glb", "mesh.ply"]
+    assert export_mesh(make_blob(), tmp_path, ["ply"]) == [Path("mesh.glb"), Path(TEXTURE), Path("mesh.ply")]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mesh.glb", "mesh.ply", "textures"]
 
 
 def test_vertex_colours_come_from_the_texture(make_blob: MakeBlob) -> None:

@@ -25,8 +25,8 @@ def test_unit_cube() -> None:
     assert got.area == pytest.approx(6)
     assert got.diagonal == pytest.approx(3**0.5)
     assert (got.edge_length.minimum, got.edge_length.maximum) == pytest.approx((1, 2**0.5))
-    # Right isosceles triangle: longest edge sqrt 2, inradius (2 - sqrt 2) / 2.
-    aspect = 2**0.5 / (2 * 3**0.5 * (2 - 2**0.5) / 2)
+    # Right isosceles triangle: longest edge sqrt 2 over a height of sqrt 2 / 2, times sqrt 3 / 2.
+    aspect = 3**0.5
     assert (got.aspect_ratio.minimum, got.aspect_ratio.mean) == pytest.approx((aspect, aspect))
     assert got.edge_ratio.maximum == pytest.approx(2**0.5)
 
