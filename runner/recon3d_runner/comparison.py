@@ -46,7 +46,7 @@ def shrink(image: F32, size: int) -> F32:
 
 def white_border(images: Sequence[F32], margin: float = 0.04) -> float:
     """Share of the (H, H, 3) images' width that is white on every side of every one, less a margin."""
-    size = images[0].shape[0]
+    size = int(images[0].shape[0])
     half: float = 0.1 * size
     for image in images:
         rows, columns = np.nonzero((image < 0.998).any(axis=-1))

@@ -11,13 +11,14 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-
 from recon3d_contract import layout
+
 from recon3d_runner.glb import read_glb, write_glb
 from recon3d_runner.surface import vertex_colours, vertex_normals
 from recon3d_runner.types import F64, TexturedMesh
 
 __all__ = ["export_mesh", "read_glb", "write_glb", "write_obj", "write_ply"]
+
 
 def export_mesh(mesh: TexturedMesh, out: Path, formats: Sequence[str] = ("glb", "obj", "ply")) -> list[Path]:
     """Write `formats` into the existing folder `out`; returns the paths relative to it.

@@ -31,7 +31,11 @@ def render_wireframe(mesh: TexturedMesh, camera: Camera, size: int, *, supersamp
     image = np.ones((n, n, 3), np.float32)
     normals = vertex_normals(mesh.vertices, mesh.faces) @ camera.rotation.T
     _shade(face, bary, points, mesh.faces, normals, float(supersample), SURFACE, LINE, image)
-    return np.asarray(image.reshape(size, supersample, size, supersample, 3).mean((1, 3)), np.float32)
+    total = np.zeros((size, size, 3), np.float32)
+    for j in range(supersample):  # strided sums: a mean over two axes takes ten times as long
+        for i in range(supersample):
+            total += image[j::supersample, i::supersample]
+    return np.asarray(total / np.float32(supersample**2), np.float32)
 
 
 @kernel

@@ -57,6 +57,8 @@ def over_white(rgb: F32, alpha: F32, background: F32 | None) -> F32:
     `background` (3,) is the colour already mixed into an opaque file's edge pixels; None means that the file has
     its own alpha channel and straight, unmixed colours.
     """
+    if background is not None and np.all(np.asarray(background) == 1):
+        return rgb
     empty = (1 - alpha)[..., None]
     if background is None:
         return np.asarray(rgb * alpha[..., None] + empty, np.float32)

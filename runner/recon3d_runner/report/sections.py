@@ -45,7 +45,7 @@ def verdict(data: ReportData) -> str:
         ("SSIM", number(means.ssim_foreground, 3), f"{worst.ssim_foreground:.3f} in that view"),
         ("Leave one out", number(quality.leave_one_out.mean, 1, " dB"), f"mean of {judged} views"),
         ("Silhouette IoU", number(means.iou, 4), "mean"),
-        ("Depth error", number(means.depth_error_pct, 3, " %"), "median, of the diagonal"),
+        ("Depth error", number(means.depth_error_pct, 3, " %"), "of the diagonal"),
         ("Faces", number(mesh.faces, 0), "watertight" if mesh.watertight else "not watertight"),
     ]
     tiles = "".join(

@@ -26,7 +26,7 @@ void main() {
   vec3 base = mix(vec3(0.80, 0.82, 0.85), texture2D(colour, at).rgb, textured);
   vec3 n = normalize(normal);
   float key = 0.5 + 0.5 * dot(n, normalize(vec3(-0.45, 0.65, 0.75)));
-  float light = 0.36 + 0.66 * key * key + 0.10 * max(n.z, 0.0);
+  float light = 0.50 + 0.54 * key * key + 0.08 * max(n.z, 0.0);
   base *= mix(1.0, light, shaded);
   if (marked > 0.0) {
     float hatch = step(0.5, fract((gl_FragCoord.x + gl_FragCoord.y) / 10.0));
