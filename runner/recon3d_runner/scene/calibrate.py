@@ -136,7 +136,7 @@ class Calibrator:
         assert k.near is not None and k.far is not None
         top = 255.0 if max(float(s.code.max()) for s in self.sights) <= 255.5 else 65535.0
         span = (k.far - k.near) / top / k.distance
-        if k.encoding == "black-near" or (k.encoding is None and not not _near_is_low(self.sights)):
+        if k.encoding == "black-near" or (k.encoding is None and not not _near_is_high(self.sights)):
             return k.near / k.distance, span
         return k.far / k.distance, -span
 
@@ -230,6 +230,14 @@ class Calibrator:
             pinned = problem.refine(start, list(FINE), fixed) if fixed.any() else problem.evaluate(start, JUDGE)
             fit = replace(problem.evaluate(pinned.hypothesis, JUDGE), sigma_fov=fit.sigma_fov)
         return Solution(fit, arrangement, confidence, prior)
+
+    def without_offset(self, solution: Solution) -> Solution:
+        """The same for metric depth, whose offset is exactly 0: one unknown less."""
+        problem = Problem(solution.arrangement.apply(self.sights))
+        start = replace(solution.fit.hypothesis, a=0.0)
+        fixed = self.free * np.array([1.0 if solution.prior is None else 0.0, 0.0, 1.0])
+        fit = problem.refine(start, list(FINE[3:]), fixed) if fixed.any() else problem.evaluate(start, JUDGE)
+        return replace(solution, fit=replace(problem.evaluate(fit.hypothesis, JUDGE), sigma_fov=fit.sigma_fov))
 
     def _sharp(self, problem: Problem, fit: Fit) -> float:
         return problem.evaluate(fit.hypothesis, 0.3).cost

@@ -1,0 +1,78 @@
+"""The engine's stages in order: fuse, geometry (pass 1), unwrap, texture (pass 2)."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+from recon3d_contract.errors import Code, Recon3dError
+from recon3d_contract.spec import JobSpec
+
+from recon3d_runner.engines.nvdiffrec import bake, fusion, geometry, profiles, remesh, repair, texture, unwrap
+from recon3d_runner.raster.cpu import vertex_normals
+from recon3d_runner.run import Run
+from recon3d_runner.scene.assemble import Scene
+from recon3d_runner.types import F64, I32, TexturedMesh
+
+PRIOR = 0.3
+"""mu of the texture pass: higher values keep the projection's sharpness, lower ones fit noise."""
+
+
+def surface(scene: Scene, plan: profiles.Plan, run: Run) -> tuple[F64, I32]:
+    """Stages fuse and geometry: a closed mesh without self-intersections, world units."""
+    with run.stage("fuse"):
+        vertices, faces, _ = fusion.fuse(scene.views, plan.voxels, run)
+        if len(faces) < 100:
+            raise Recon3dError(
+                Code.INCONSISTENT_VIEWS,
+                "The six silhouettes have no common solid: carving them leaves nothing.",
+                {"faces": len(faces)},
+            )
+        vertices, faces = remesh.decimate(vertices, faces, plan.faces)
+        faces = remesh.flip(vertices, faces)
+        for _ in range(2):
+            vertices = remesh.relax(vertices, faces, vertex_normals(vertices, faces), 0.5)
+            faces = remesh.flip(vertices, faces)
+    with run.stage("geometry"):
+        depth = scene.views[0].depth
+        size = depth.shape[0] if depth is not None else min(1024, scene.views[0].alpha.shape[0])
+        with ThreadPoolExecutor() as pool:
+            prepared = list(pool.map(lambda view: fusion.prepare(view, size), scene.views))
+        options = geometry.GeometryOptions(iterations=plan.geometry_iterations)
+        vertices, faces, _ = geometry.refine(vertices, faces, scene.views, prepared, options, run)
+        vertices, left = repair.repair(vertices, faces)
+        if left:
+            run.warn("self_intersections", f"{left} pairs of faces still cross after repair.")
+    return vertices, faces
+
+
+def reconstruct(scene: Scene, spec: JobSpec, run: Run) -> TexturedMesh:
+    """Run the engine on calibrated views."""
+    plan = profiles.plan(spec)
+    vertices, faces = surface(scene, plan, run)
+    with run.stage("unwrap"):
+        atlas = unwrap.unwrap(vertices, faces, scene.views, plan.texture_limit, plan.texture_size, run)
+    with run.stage("texture"):
+        texels = bake.texel_map(atlas)
+        run.tick(0.05)
+        with ThreadPoolExecutor() as pool:
+            sights = list(pool.map(lambda view: bake.look(vertices, faces, view), scene.views))
+        run.tick(0.15)
+        colour, weight = bake.gather(texels, vertices, faces, sights)
+        run.tick(0.25)
+        colour, unseen = bake.fill(texels, faces, len(vertices), colour, weight)
+        run.tick(0.35)
+        colour, _ = texture.optimise(
+            colour,
+            vertices,
+            faces,
+            atlas,
+            sights,
+            texels.face >= 0,
+            plan.texture_iterations,
+            PRIOR,
+            plan.stride,
+            run,
+        )
+    pixels = np.round(np.clip(colour, 0, 1) * 255).astype(np.uint8)
+    return TexturedMesh(vertices, faces, atlas.uv, atlas.uv_faces, pixels, unseen)

@@ -1,0 +1,93 @@
+"""One engine's whole run: scene -> engine -> files, measured on what was written.
+
+Data flows one way: input folder -> Scene (six calibrated views) -> TexturedMesh -> GLB/OBJ/PLY on disk ->
+read back -> previews, quality, report. The supervisor's process boundary is outside (worker.py).
+"""
+
+from __future__ import annotations
+
+import resource
+from concurrent.futures import ThreadPoolExecutor
+from importlib.metadata import version
+
+from recon3d_contract import layout
+from recon3d_contract.result import Notice
+
+from recon3d_runner.engines.device import cpu_name
+from recon3d_runner.engines.nvdiffrec import engine as nvdiffrec
+from recon3d_runner.export import export_mesh
+from recon3d_runner.glb import read_glb
+from recon3d_runner.previews import write_comparison, write_previews
+from recon3d_runner.provenance import threads
+from recon3d_runner.quality.evaluate import evaluate
+from recon3d_runner.quality.leave_one_out import leave_one_out
+from recon3d_runner.report import ReportData, build_report
+from recon3d_runner.request import EngineRequest, EngineResult
+from recon3d_runner.run import Run
+from recon3d_runner.scene.assemble import Scene, build_scene
+from recon3d_runner.types import TexturedMesh
+
+VERSIONS = ("numpy", "numba", "scipy", "scikit-image", "pillow")
+
+
+def reconstruct(request: EngineRequest, run: Run) -> EngineResult:
+    """Run `request.engine` from the checked input to a complete result folder.
+
+    Raises Recon3dError (INCONSISTENT_VIEWS ...), FloatingPointError where a pass diverges, OSError for disks.
+    """
+    scene = build_scene(request.input_dir, request.spec, run)
+    mesh = nvdiffrec.reconstruct(scene, request.spec, run)
+    return deliver(request, scene, mesh, run)
+
+
+def deliver(request: EngineRequest, scene: Scene, made: TexturedMesh, run: Run) -> EngineResult:
+    """Write the files, read the GLB back, and measure, picture and report that."""
+    out = request.out_dir
+    with run.stage("export"):
+        export_mesh(made, out, request.spec.output.formats)
+        mesh = read_glb(out / layout.MESH_GLB, made.unseen)
+    cores = threads({})
+    cameras = {view.name: view.camera for view in scene.views}
+    with run.stage("previews"):
+        write_previews(mesh, cameras, out, threads=cores, tick=run.tick)
+    with run.stage("evaluate"):
+        with ThreadPoolExecutor(1) as pool:
+            alone = pool.submit(leave_one_out, mesh.vertices, mesh.faces, scene.views)
+            measured = evaluate(
+                mesh,
+                scene.views,
+                scene.calibration,
+                alone.result(),
+                engine=request.engine,
+                thresholds=request.spec.quality,
+                backgrounds=scene.backgrounds,
+                threads=cores,
+                tick=run.tick,
+            )
+        quality = measured.quality
+        (out / layout.QUALITY).write_text(quality.to_json())
+        write_comparison(scene.views, measured.references, measured.renders, out)
+    versions = {name: version(name) for name in VERSIONS}
+    with run.stage("report"):
+        notices = [Notice(**w) for w in getattr(run, "warnings", [])]
+        data = ReportData(
+            quality=quality,
+            mesh=mesh,
+            references=measured.references,
+            renders={name: r.rgb for name, r in measured.renders.items()},
+            timings=dict(getattr(run, "seconds", {})),
+            parameters=request.spec.model_dump(mode="json", by_alias=True),
+            provenance={"input": request.manifest, "seed": request.spec.seed, "versions": versions},
+            warnings=notices,
+        )
+        build_report(data, out / layout.REPORT)
+    return EngineResult(
+        quality=quality,
+        verdict=quality.verdict,
+        reasons=list(quality.reasons),
+        seconds={},
+        peak_memory_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        device_name=cpu_name(),
+        versions=versions,
+        warnings=[],
+    )

@@ -1,0 +1,281 @@
+"""From a checked input folder to six calibrated views in world units."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from recon3d_contract.conventions import POSITION, VIEWS
+from recon3d_contract.errors import Code, Recon3dError
+from recon3d_contract.spec import JobSpec
+from scipy import ndimage
+
+from recon3d_runner.run import Run
+from recon3d_runner.scene.agreement import Sight, code_jump, frames, prepare
+from recon3d_runner.scene.calibrate import PRIOR_FOV, Calibrator, Known, Solution
+from recon3d_runner.scene.dequantize import dequantize
+from recon3d_runner.scene.images import RawView, read_views
+from recon3d_runner.scene.masks import Mask, background_code, find_mask
+from recon3d_runner.scene.orient import Arrangement, Turn
+from recon3d_runner.scene.solve import Fit, Hypothesis
+from recon3d_runner.types import F32, Calibration, Camera, View
+
+MIN_PIXELS = 64
+"""A view with fewer object pixels than this shows no object."""
+STRAY = 0.05
+"""Share of coloured pixels outside the depth's object above which the two show different things."""
+COARSE_STEP = 0.1
+"""Depth codes coarser than this, in pixels of depth, are dequantised."""
+METRIC_OFFSET = 0.02
+"""Largest offset a, in camera distances, at which 16-bit depth is taken as metric (z proportional to the code)."""
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What an engine works on."""
+
+    views: list[View]
+    calibration: Calibration
+    backgrounds: dict[str, F32]
+    """(3,) background colour of every view's file."""
+
+
+@dataclass(frozen=True)
+class _Depth:
+    """One view's depth codes after dequantising."""
+
+    code: F32
+    step: float
+    """Codes between neighbouring levels of the file."""
+
+
+def _check_view(view: RawView, mask: Mask) -> None:
+    """Raise INCONSISTENT_VIEWS for a view without an object or whose depth shows something else than its colours."""
+    if int((mask.alpha >= 0.5).sum()) < MIN_PIXELS:
+        raise Recon3dError(
+            Code.INCONSISTENT_VIEWS,
+            f"The view '{view.name}' shows no object in front of its background.",
+            {"worst_view": view.name, "object_pixels": int((mask.alpha >= 0.5).sum())},
+        )
+    if mask.inside_depth is None:
+        return
+    if int(mask.inside_depth.sum()) < MIN_PIXELS:
+        raise Recon3dError(
+            Code.INCONSISTENT_VIEWS,
+            f"The depth render '{view.name}' shows no object in front of its background.",
+            {"worst_view": view.name, "depth_pixels": int(mask.inside_depth.sum())},
+        )
+    rgb = view.rgb.astype(np.float32) / np.float32(255)
+    differs = np.abs(rgb - mask.background).max(2) > 12 / 255 if view.alpha is None else view.alpha > 0.5
+    size = mask.inside_depth.shape[0]
+    at = ((np.arange(size) + 0.5) * differs.shape[0] / size).astype(np.int64)
+    coloured = ndimage.binary_opening(differs[at][:, at])
+    near = ndimage.binary_dilation(mask.inside_depth, iterations=4)
+    stray = float((coloured & ~near).sum()) / max(1, int(coloured.sum()))
+    if stray > STRAY:
+        raise Recon3dError(
+            Code.INCONSISTENT_VIEWS,
+            f"The colours and the depth render of the view '{view.name}' show different objects.",
+            {"worst_view": view.name, "stray_share": round(stray, 3), "limit": STRAY},
+        )
+
+
+def _codes(view: RawView, mask: Mask) -> _Depth:
+    """Depth codes in levels of the file, smoothed within their rounding where that is coarse."""
+    assert view.gray is not None
+    assert mask.inside_depth is not None
+    inside = mask.inside_depth
+    levels = np.unique(view.gray[inside])
+    step = float(np.median(np.diff(levels))) if len(levels) > 1 else 1.0
+    code = view.gray.astype(np.float32)
+    spread = float(np.ptp(code[inside]))
+    if step > COARSE_STEP * spread / max(1.0, float(np.sqrt(inside.sum()))):
+        scaled = code / np.float32(step)
+        code = dequantize(scaled, inside, code_jump(scaled, inside)) * np.float32(step)
+    return _Depth(code, step)
+
+
+def _known(spec: JobSpec) -> Known:
+    depth, cameras = spec.depth, spec.cameras
+    turns = {
+        name: Turn(int(s.roll_deg or 0) // 90, bool(s.mirror))
+        for name, s in cameras.views.items()
+        if s.roll_deg is not None or s.mirror is not None
+    }
+    # An image turned clockwise is put upright by turning it back.
+    turns = {name: Turn((4 - t.roll) % 4, t.mirror) for name, t in turns.items()}
+    given = cameras.preset is not None or bool(turns)
+    return Known(
+        fov_deg=cameras.fov_deg,
+        distance=cameras.distance,
+        near=depth.near,
+        far=depth.far,
+        encoding=None if depth.encoding == "auto" else depth.encoding,
+        unit=depth.unit_m,
+        ray=None if depth.kind == "auto" else depth.kind == "ray",
+        arrangement=Arrangement(turns, cameras.preset == "swapped") if given else None,
+    )
+
+
+def _silhouettes_only(raw: list[RawView], masks: list[Mask], known: Known, run: Run) -> Solution:
+    """Without depth nothing fixes the angle of view: the given one or the prior is taken."""
+    fov = known.fov_deg or PRIOR_FOV
+    focal = 1 / float(np.tan(np.radians(fov) / 2))
+    given = known.fov_deg is not None
+    run.warn(
+        "no_depth", "There are no depth renders: the silhouettes alone carry the geometry, and hollows stay filled."
+    )
+    fit = Fit(Hypothesis(focal, 0.0, 1.0), 0.0, {view.name: 0.0 for view in raw}, median_px=0.0)
+    prior = None if given else f"silhouettes alone do not fix the angle of view; {PRIOR_FOV:g} deg assumed"
+    return Solution(fit, known.arrangement or Arrangement({}), 1.0 if given else 0.3, prior)
+
+
+def _encoding(known: Known, solution: Solution, sixteen_bit: bool, background: int) -> str:
+    if known.encoding is not None:
+        return known.encoding
+    h = solution.fit.hypothesis
+    if h.b < 0:
+        return "white-near"
+    if sixteen_bit and background == 0 and abs(h.a) < METRIC_OFFSET:
+        return "metric"
+    return "black-near"
+
+
+def build_scene(folder: Path, spec: JobSpec, run: Run) -> Scene:
+    """Run the stages load, masks and calibrate.
+
+    Raises INCONSISTENT_VIEWS where the twelve images cannot show one object from six axis directions.
+    """
+    with run.stage("load"):
+        raw = read_views(folder)
+    with run.stage("masks"):
+        with ThreadPoolExecutor() as pool:
+            masks = list(pool.map(find_mask, raw))
+        for view, mask in zip(raw, masks, strict=True):
+            _check_view(view, mask)
+    with run.stage("calibrate"):
+        return _calibrate(raw, masks, _known(spec), run)
+
+
+def _calibrate(raw: list[RawView], masks: list[Mask], known: Known, run: Run) -> Scene:
+    depths: list[_Depth | None] = [None] * len(raw)
+    with_depth = all(view.gray is not None for view in raw)
+    if with_depth:
+        sights: list[Sight] = []
+
+        def one(k: int) -> tuple[_Depth, Sight]:
+            inside = masks[k].inside_depth
+            assert inside is not None
+            depth = _codes(raw[k], masks[k])
+            return depth, prepare(raw[k].name, depth.code, inside, masks[k].alpha)
+
+        with ThreadPoolExecutor() as pool:
+            for k, (depth, sight) in enumerate(pool.map(one, range(len(raw)))):
+                depths[k] = depth
+                sights.append(sight)
+        run.tick(0.2)
+        calibrator = Calibrator(sights, known, run)
+        solution = calibrator.solve()
+        gray = raw[0].gray
+        assert gray is not None
+        encoding = _encoding(known, solution, raw[0].gray_max > 255, background_code(gray))
+        if encoding == "metric" and calibrator.free[1]:
+            solution = calibrator.without_offset(solution)
+    else:
+        solution = _silhouettes_only(raw, masks, known, run)
+        encoding = None
+    return _assemble(raw, masks, depths, known, solution, encoding, run)
+
+
+def _distance(known: Known, solution: Solution, encoding: str | None) -> float:
+    """Camera distance in world units: given, from the metric unit, or 1."""
+    if known.distance is not None:
+        return known.distance
+    if encoding == "metric" and known.unit is not None:
+        return known.unit / solution.fit.hypothesis.b
+    return 1.0
+
+
+def _assemble(
+    raw: list[RawView],
+    masks: list[Mask],
+    depths: list[_Depth | None],
+    known: Known,
+    solution: Solution,
+    encoding: str | None,
+    run: Run,
+) -> Scene:
+    h = solution.fit.hypothesis
+    distance = _distance(known, solution, encoding)
+    rotation = frames()
+    by_name = {view.name: k for k, view in enumerate(raw)}
+    views, backgrounds, described = [], {}, {}
+    lowest, highest = np.inf, -np.inf
+    for name in VIEWS:
+        source = solution.arrangement.source(name)
+        turn = solution.arrangement.turns.get(name, Turn())
+        k = by_name[source]
+        camera = Camera(rotation[name], -rotation[name] @ (np.array(POSITION[name]) * distance), h.fov_deg)
+        depth, step = None, 0.0
+        found = depths[k]
+        if found is not None:
+            inside = masks[k].inside_depth
+            assert inside is not None
+            z = (h.a + h.b * found.code) * distance
+            if h.ray:
+                n = z.shape[0]
+                axis = (2 * (np.arange(n) + 0.5) / n - 1) / h.focal
+                z = z / np.sqrt(1 + axis[None, :] ** 2 + axis[:, None] ** 2)
+            depth = turn.image(np.where(inside, z, np.nan).astype(np.float32))
+            lowest, highest = min(lowest, float(np.nanmin(depth))), max(highest, float(np.nanmax(depth)))
+            step = abs(h.b) * found.step * distance
+        views.append(
+            View(
+                name,
+                camera,
+                turn.image(raw[k].rgb.astype(np.float32) / np.float32(255)),
+                turn.image(masks[k].alpha),
+                depth,
+                step,
+            )
+        )
+        backgrounds[name] = masks[k].background
+        described[name] = {"roll_deg": 90 * turn.roll, "mirror": turn.mirror, "residual_px": solution.fit.by_view[name]}
+        if turn != Turn() and known.arrangement is None:
+            run.warn(
+                "view_repaired",
+                f"The view '{name}' was turned by {90 * turn.roll} degrees"
+                f"{' and mirrored' if turn.mirror else ''} to agree with the others.",
+            )
+    if solution.arrangement.swapped and known.arrangement is None:
+        run.warn("views_swapped", "The views 'left' and 'right' had changed places.")
+    if solution.prior is not None:
+        run.warn("calibration_prior", f"Calibration: {solution.prior}. Give cameras.fov_deg if you know it.")
+    near, far = _range(h, encoding, raw[0].gray_max, distance, lowest, highest)
+    calibration = Calibration(
+        fov_deg=h.fov_deg,
+        distance=distance,
+        confidence=round(solution.confidence, 3),
+        prior=solution.prior,
+        depth_encoding=encoding,
+        depth_is_ray=h.ray,
+        depth_near=near,
+        depth_far=far,
+        views=described,
+        residual=100 * solution.fit.median_px * 2 / (1024 * h.focal),
+    )
+    return Scene(views, calibration, backgrounds)
+
+
+def _range(
+    h: Hypothesis, encoding: str | None, top: int, distance: float, lowest: float, highest: float
+) -> tuple[float | None, float | None]:
+    """Depth at the two ends of the codes; for metric depth the object's own range."""
+    if encoding is None:
+        return None, None
+    if encoding == "metric":
+        return lowest, highest
+    ends = sorted((h.a * distance, (h.a + h.b * top) * distance))
+    return ends[0], ends[1]
