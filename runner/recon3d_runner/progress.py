@@ -130,14 +130,16 @@ class Throttle:
         self._clock = clock
         self._stage: tuple[str | None, str] | None = None
         self._last = 0.0
+        self._ended = False
 
     def __call__(self, snapshot: Snapshot) -> bool:
         """Whether `snapshot` should be shown."""
         now = self._clock()
         stage = (snapshot.engine, snapshot.stage)
-        if stage == self._stage and now - self._last < self._seconds and snapshot.percent < 100.0:
+        ended = snapshot.percent >= 100.0
+        if stage == self._stage and (self._ended or (now - self._last < self._seconds and not ended)):
             return False
-        self._stage, self._last = stage, now
+        self._stage, self._last, self._ended = stage, now, ended
         return True
 
 

@@ -146,8 +146,9 @@ class Supervisor:
                 self._entries[name] = failed_entry(info, time.monotonic() - begun)
 
     def _engine(self, name: EngineName, folders: Folders, begun: float) -> EngineEntry:
-        out = folders.result / name
-        scratch = folders.tmp / name
+        # Absolute: the child works in a folder of its own.
+        out = folders.result.resolve() / name
+        scratch = folders.tmp.resolve() / name
         answers: dict[str, Any] = {}
         try:
             out.mkdir(mode=0o755)
@@ -178,7 +179,7 @@ class Supervisor:
             "engine": name,
             "spec": json.loads(self._task.spec.to_json()),
             "device": self._task.device,
-            "input_dir": str(folders.input),
+            "input_dir": str(folders.input.resolve()),
             "out_dir": str(out),
             "manifest": self._manifest.to_dict() if self._manifest else {},
         }

@@ -60,6 +60,7 @@ class Runner:
                 "OMP_NUM_THREADS": "1",
                 **(environment or {}),
             },
+            cwd=self.folder,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

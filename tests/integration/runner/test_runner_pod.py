@@ -249,6 +249,16 @@ def test_a_machine_without_a_termination_log_is_fine(pod: Pod) -> None:
     assert "termination message cannot be written" in done.stderr
 
 
+def test_references_may_be_relative(pod: Pod) -> None:
+    arguments = ("job", "--input", "source", "--output", "store", "--device", "cpu")
+    environment = pod.environment(RECON3D_SCRATCH="scratch")
+    done = pod.runner.run(*arguments, environment=environment)
+    assert done.returncode == 0, done.stderr
+    request = pod.runner.note("began-nvdiffrec")["request"]
+    assert all(Path(request[name]).is_absolute() for name in ("input_dir", "out_dir"))
+    assert pod.store.published(UID) == 1
+
+
 # Progress
 
 

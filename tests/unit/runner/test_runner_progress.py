@@ -99,6 +99,8 @@ def test_throttle_passes_new_stages_and_the_end_at_once() -> None:
     clock.now = 1.5
     assert due(Snapshot("masks", 3.0))
     assert due(Snapshot("masks", 100.0))
+    clock.now = 9.0
+    assert not due(Snapshot("masks", 100.0))
 
 
 def test_lines_for_machines_and_for_logs() -> None:
