@@ -6,10 +6,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from recon3d_runner.raster import kernels
+from recon3d_runner.raster import kernels, shading
 from recon3d_runner.types import F32, F64, I32, U8, Camera, TexturedMesh
 
 rasterize = kernels.rasterize
+
+LIGHT = np.array([-0.35, -0.5, -0.79]) / np.linalg.norm([0.35, 0.5, 0.79])
+"""Direction to the light in the camera frame: from above left behind the viewer."""
+AMBIENT = 0.45
+"""Share of the light that comes from everywhere."""
 
 
 @dataclass(frozen=True)
@@ -51,22 +56,13 @@ def vertex_normals(vertices: F64, faces: I32) -> F64:
 
 def mip_pyramid(texture: U8 | F32) -> tuple[F32, ...]:
     """Box-filtered levels, (T, T, 3) float32 in [0, 1] down to at least 8 x 8 texels, as deep as T is even."""
-    level = np.ascontiguousarray(texture, np.float32)
     if texture.dtype == np.uint8:
-        level = level / np.float32(255)
-    levels = [level]
-    while level.shape[0] % 2 == 0 and level.shape[0] > 8:
-        level = np.ascontiguousarray(level.reshape(level.shape[0] // 2, 2, -1, 2, 3).mean((1, 3)), np.float32)
-        levels.append(level)
+        levels = [shading.to_unit(np.ascontiguousarray(texture, np.uint8))]
+    else:
+        levels = [np.ascontiguousarray(texture, np.float32)]
+    while levels[-1].shape[0] % 2 == 0 and levels[-1].shape[0] > 8:
+        levels.append(shading.halve(levels[-1]))
     return tuple(levels)
-
-
-def _box(image: F32, factor: int) -> F32:
-    if factor == 1:
-        return image
-    n = image.shape[0] // factor
-    shape = (n, factor, n, factor) + image.shape[2:]
-    return np.ascontiguousarray(image.reshape(shape).mean((1, 3)), np.float32)
 
 
 def render_textured(
@@ -84,20 +80,29 @@ def render_textured(
     """
     n = size * supersample
     points = project(mesh.vertices, camera, n)
-    face, depth, bary = rasterize(points, mesh.faces, n)
     levels = mip_pyramid(mesh.texture) if levels is None else levels
     lod = kernels.face_lod(points, mesh.faces, mesh.uv, mesh.uv_faces, mesh.texture.shape[0])
-    rgb = np.ones((n, n, 3), np.float32)
-    kernels.shade_texture(face, bary, mesh.uv, mesh.uv_faces, lod, levels, rgb)
-    if shaded:
-        normals = vertex_normals(mesh.vertices, mesh.faces)
-        light = camera.rotation.T @ (np.array([-0.35, -0.5, -0.79]) / np.linalg.norm([0.35, 0.5, 0.79]))
-        kernels.shade_light(face, bary, mesh.faces, normals, light, 0.45, rgb)
-    alpha = _box((face >= 0).astype(np.float32), supersample)
-    middle = supersample // 2
-    return Rendered(
-        rgb=_box(rgb, supersample),
-        alpha=alpha,
-        depth=np.ascontiguousarray(depth[middle::supersample, middle::supersample]),
-        face=np.ascontiguousarray(face[middle::supersample, middle::supersample]),
+    normals = vertex_normals(mesh.vertices, mesh.faces) if shaded else np.zeros((0, 3))
+    made = Rendered(
+        rgb=np.ones((size, size, 3), np.float32),
+        alpha=np.zeros((size, size), np.float32),
+        depth=np.full((size, size), np.nan, np.float32),
+        face=np.full((size, size), -1, np.int32),
     )
+    shading.draw(
+        points,
+        mesh.faces,
+        mesh.uv,
+        mesh.uv_faces,
+        lod,
+        levels,
+        normals,
+        camera.rotation.T @ LIGHT,
+        AMBIENT,
+        supersample,
+        made.rgb,
+        made.alpha,
+        made.depth,
+        made.face,
+    )
+    return made

@@ -1,7 +1,8 @@
-"""Numba kernels of the CPU rasteriser: z-buffer, mip-mapped texture look-up, box filter.
+"""Numba kernels of the CPU rasteriser: a z-buffer that works through the image in bands of rows.
 
-All release the interpreter lock, so that six views run on as many threads; each is serial and therefore
-gives the same bytes whatever the thread count. Pixel centres are at +0.5.
+A band's buffers stay in the processor's cache, and only the part of the image that the mesh covers is ever
+touched. All kernels release the interpreter lock, so that six views run on as many threads; each is serial
+and therefore gives the same bytes whatever the thread count. Pixel centres are at +0.5.
 """
 
 from __future__ import annotations
@@ -11,40 +12,87 @@ from numba import njit
 
 from recon3d_runner.types import F32, F64, I32
 
+ROWS = 32
+"""Rows of a band in `rasterize`."""
+
 
 @njit(cache=True, nogil=True)
-def rasterize(points: F64, faces: I32, size: int) -> tuple[I32, F32, F32]:
-    """Z-buffer the triangles.
+def extent(points: F64, faces: I32, size: int, f: int) -> tuple[int, int, int, int]:
+    """First and last pixel column and row whose centres face `f` may cover in an image of `size`.
 
-    points: (V, 3) pixel x, pixel y, depth z > 0; faces: (F, 3). Both windings are drawn.
-    Returns face (n, n) with -1 for background, depth (n, n) with NaN for background and
-    bary (n, n, 2), the perspective-correct weights of a face's corners 1 and 2.
+    first > last for a face that is not drawn: outside, without area, not finite, or not wholly before the camera.
     """
-    face = np.full((size, size), -1, np.int32)
-    depth = np.full((size, size), np.nan, np.float32)
-    bary = np.zeros((size, size, 2), np.float32)
-    best = np.full((size, size), np.inf, np.float64)
+    a, b, c = faces[f, 0], faces[f, 1], faces[f, 2]
+    if not (points[a, 2] > 0.0 and points[b, 2] > 0.0 and points[c, 2] > 0.0):
+        return 1, 0, 1, 0
+    xa, xb, xc = points[a, 0], points[b, 0], points[c, 0]
+    ya, yb, yc = points[a, 1], points[b, 1], points[c, 1]
+    area = abs((xb - xa) * (yc - ya) - (xc - xa) * (yb - ya))
+    if not 0.0 < area < np.inf:
+        return 1, 0, 1, 0
+    last = size - 1.0
+    x0 = int(np.ceil(min(max(min(xa, xb, xc) - 0.5, 0.0), size)))
+    x1 = int(np.floor(max(min(max(xa, xb, xc) - 0.5, last), -1.0)))
+    y0 = int(np.ceil(min(max(min(ya, yb, yc) - 0.5, 0.0), size)))
+    y1 = int(np.floor(max(min(max(ya, yb, yc) - 0.5, last), -1.0)))
+    return x0, x1, y0, y1
+
+
+@njit(cache=True, nogil=True)
+def sort_into_bands(points: F64, faces: I32, size: int, rows: int) -> tuple[I32, I32, int, int]:
+    """Which faces touch which band of `rows` rows.
+
+    Returns start (bands + 1,) and members, so that band k holds members[start[k]:start[k + 1]] in rising order
+    of the faces, and the first and last column that any face may cover (first > last: nothing to draw).
+    """
+    bands = (size + rows - 1) // rows
+    start = np.zeros(bands + 1, np.int32)
+    left, right = size, -1
     for f in range(faces.shape[0]):
-        a, b, c = faces[f, 0], faces[f, 1], faces[f, 2]
-        za, zb, zc = points[a, 2], points[b, 2], points[c, 2]
-        if za <= 0.0 or zb <= 0.0 or zc <= 0.0:
+        x0, x1, y0, y1 = extent(points, faces, size, f)
+        if x0 > x1 or y0 > y1:
             continue
+        left, right = min(left, x0), max(right, x1)
+        for k in range(y0 // rows, y1 // rows + 1):
+            start[k + 1] += 1
+    for k in range(bands):
+        start[k + 1] += start[k]
+    members = np.empty(start[bands], np.int32)
+    fill = start[:bands].copy()
+    for f in range(faces.shape[0]):
+        x0, x1, y0, y1 = extent(points, faces, size, f)
+        if x0 > x1 or y0 > y1:
+            continue
+        for k in range(y0 // rows, y1 // rows + 1):
+            members[fill[k]] = f
+            fill[k] += 1
+    return start, members, left, right
+
+
+@njit(cache=True, nogil=True)
+def scan_band(
+    points: F64, faces: I32, size: int, members: I32, top: int, left: int, nearest: F64, face: I32, bary: F32
+) -> None:
+    """Z-buffer the faces `members` into one band whose first row is `top` and first column `left`.
+
+    nearest (rows, width) depth, face (rows, width) and bary (rows, width, 2) are overwritten; bary only where
+    a face is.
+    """
+    nearest[:] = np.inf
+    face[:] = -1
+    bottom = top + face.shape[0] - 1
+    for m in range(members.shape[0]):
+        f = members[m]
+        x0, x1, y0, y1 = extent(points, faces, size, f)
+        a, b, c = faces[f, 0], faces[f, 1], faces[f, 2]
         xa, ya = points[a, 0], points[a, 1]
         xb, yb = points[b, 0], points[b, 1]
         xc, yc = points[c, 0], points[c, 1]
-        area = (xb - xa) * (yc - ya) - (xc - xa) * (yb - ya)
-        if area == 0.0:
-            continue
-        x0 = max(0, int(np.ceil(min(xa, xb, xc) - 0.5)))
-        x1 = min(size - 1, int(np.floor(max(xa, xb, xc) - 0.5)))
-        y0 = max(0, int(np.ceil(min(ya, yb, yc) - 0.5)))
-        y1 = min(size - 1, int(np.floor(max(ya, yb, yc) - 0.5)))
-        if x0 > x1 or y0 > y1:
-            continue
-        inv = 1.0 / area
-        ia, ib, ic = 1.0 / za, 1.0 / zb, 1.0 / zc
-        for j in range(y0, y1 + 1):
+        inv = 1.0 / ((xb - xa) * (yc - ya) - (xc - xa) * (yb - ya))
+        ia, ib, ic = 1.0 / points[a, 2], 1.0 / points[b, 2], 1.0 / points[c, 2]
+        for j in range(max(y0, top), min(y1, bottom) + 1):
             y = j + 0.5
+            row = j - top
             for i in range(x0, x1 + 1):
                 x = i + 0.5
                 wb = ((x - xa) * (yc - ya) - (xc - xa) * (y - ya)) * inv
@@ -53,12 +101,43 @@ def rasterize(points: F64, faces: I32, size: int) -> tuple[I32, F32, F32]:
                 if wa < 0.0 or wb < 0.0 or wc < 0.0:
                     continue
                 z = 1.0 / (wa * ia + wb * ib + wc * ic)
-                if z < best[j, i]:
-                    best[j, i] = z
-                    face[j, i] = f
-                    depth[j, i] = z
-                    bary[j, i, 0] = wb * ib * z
-                    bary[j, i, 1] = wc * ic * z
+                k = i - left
+                if z < nearest[row, k]:
+                    nearest[row, k] = z
+                    face[row, k] = f
+                    bary[row, k, 0] = wb * ib * z
+                    bary[row, k, 1] = wc * ic * z
+
+
+@njit(cache=True, nogil=True)
+def rasterize(points: F64, faces: I32, size: int) -> tuple[I32, F32, F32]:
+    """Z-buffer the triangles.
+
+    points: (V, 3) pixel x, pixel y, depth z; faces: (F, 3). Both windings are drawn; a face is drawn whole, or
+    not at all where a corner is not before the camera (z > 0).
+    Returns face (n, n) with -1 for background, depth (n, n) with NaN for background and
+    bary (n, n, 2), the perspective-correct weights of a face's corners 1 and 2, 0 on the background.
+    """
+    face = np.full((size, size), -1, np.int32)
+    depth = np.full((size, size), np.nan, np.float32)
+    bary = np.zeros((size, size, 2), np.float32)
+    start, members, left, right = sort_into_bands(points, faces, size, ROWS)
+    width = max(right - left + 1, 0)
+    nearest = np.empty((ROWS, width), np.float64)
+    near_face = np.empty((ROWS, width), np.int32)
+    near_bary = np.empty((ROWS, width, 2), np.float32)
+    for k in range(start.shape[0] - 1):
+        if start[k] == start[k + 1]:
+            continue
+        top = k * ROWS
+        scan_band(points, faces, size, members[start[k] : start[k + 1]], top, left, nearest, near_face, near_bary)
+        for row in range(min(ROWS, size - top)):
+            for i in range(width):
+                if near_face[row, i] >= 0:
+                    face[top + row, left + i] = near_face[row, i]
+                    depth[top + row, left + i] = nearest[row, i]
+                    bary[top + row, left + i, 0] = near_bary[row, i, 0]
+                    bary[top + row, left + i, 1] = near_bary[row, i, 1]
     return face, depth, bary
 
 
@@ -82,73 +161,3 @@ def face_lod(points: F64, faces: I32, uv: F64, uv_faces: I32, texture_size: int)
             # A sliver seen edge-on would ask for a blur of its whole chart; one level less is sharper.
             lod[f] = min(0.5 * np.log2(texels / screen), 6.0)
     return lod
-
-
-@njit(cache=True, nogil=True)
-def _bilinear(level: F32, u: float, v: float, out: F32) -> None:
-    """Add nothing, overwrite `out` (3,) with the sample of `level` (n, n, 3) at uv, clamped at the border."""
-    n = level.shape[0]
-    x = u * n - 0.5
-    y = v * n - 0.5
-    i0 = int(np.floor(x))
-    j0 = int(np.floor(y))
-    fx = np.float32(x - i0)
-    fy = np.float32(y - j0)
-    ia, ib = min(max(i0, 0), n - 1), min(max(i0 + 1, 0), n - 1)
-    ja, jb = min(max(j0, 0), n - 1), min(max(j0 + 1, 0), n - 1)
-    for k in range(3):
-        top = level[ja, ia, k] * (1 - fx) + level[ja, ib, k] * fx
-        bottom = level[jb, ia, k] * (1 - fx) + level[jb, ib, k] * fx
-        out[k] = top * (1 - fy) + bottom * fy
-
-
-@njit(cache=True, nogil=True)
-def shade_texture(face: I32, bary: F32, uv: F64, uv_faces: I32, lod: F32, levels: tuple[F32, ...], out: F32) -> None:
-    """Trilinear look-up of every covered pixel: `out` (n, n, 3) is written where face >= 0."""
-    n = face.shape[0]
-    low = np.zeros(3, np.float32)
-    high = np.zeros(3, np.float32)
-    top = len(levels) - 1
-    for j in range(n):
-        for i in range(n):
-            f = face[j, i]
-            if f < 0:
-                continue
-            b1, b2 = bary[j, i, 0], bary[j, i, 1]
-            b0 = 1.0 - b1 - b2
-            a, b, c = uv_faces[f, 0], uv_faces[f, 1], uv_faces[f, 2]
-            u = b0 * uv[a, 0] + b1 * uv[b, 0] + b2 * uv[c, 0]
-            v = b0 * uv[a, 1] + b1 * uv[b, 1] + b2 * uv[c, 1]
-            level = min(lod[f], np.float32(top))
-            k = int(level)
-            t = level - k
-            _bilinear(levels[k], u, v, low)
-            if t > 0.0 and k < top:
-                _bilinear(levels[k + 1], u, v, high)
-                for q in range(3):
-                    low[q] = low[q] * (1 - t) + high[q] * t
-            for q in range(3):
-                out[j, i, q] = low[q]
-
-
-@njit(cache=True, nogil=True)
-def shade_light(face: I32, bary: F32, faces: I32, normals: F64, light: F64, ambient: float, out: F32) -> None:
-    """Multiply `out` (n, n, 3) by a soft Lambert term of the interpolated vertex `normals` (V, 3)."""
-    n = face.shape[0]
-    for j in range(n):
-        for i in range(n):
-            f = face[j, i]
-            if f < 0:
-                continue
-            b1, b2 = bary[j, i, 0], bary[j, i, 1]
-            b0 = 1.0 - b1 - b2
-            x = b0 * normals[faces[f, 0], 0] + b1 * normals[faces[f, 1], 0] + b2 * normals[faces[f, 2], 0]
-            y = b0 * normals[faces[f, 0], 1] + b1 * normals[faces[f, 1], 1] + b2 * normals[faces[f, 2], 1]
-            z = b0 * normals[faces[f, 0], 2] + b1 * normals[faces[f, 1], 2] + b2 * normals[faces[f, 2], 2]
-            length = np.sqrt(x * x + y * y + z * z)
-            lambert = 0.0
-            if length > 0.0:
-                lambert = max(0.0, (x * light[0] + y * light[1] + z * light[2]) / length)
-            gain = np.float32(ambient + (1.0 - ambient) * lambert)
-            for q in range(3):
-                out[j, i, q] *= gain
