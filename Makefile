@@ -57,6 +57,10 @@ format: env ## let ruff rewrite what it can
 	@$(BIN)/ruff check --fix-only --quiet .
 	@$(BIN)/ruff format .
 
+.PHONY: docs
+docs: env ## make the documents' tables anew from the code
+	@$(BIN)/python docs/generate.py
+
 .PHONY: bench-engine
 bench-engine: env blender-env ## the engine against known truths: CASES="dir ..." PROFILE=standard DEVICE=auto
 	@$(BIN)/python benchmarks/bench_engine.py --profile $(PROFILE) --device $(DEVICE) \
@@ -66,6 +70,11 @@ bench-engine: env blender-env ## the engine against known truths: CASES="dir ...
 blender-env:
 	@requirements/system.sh blender
 	@requirements/env.sh $(BLENDER) requirements/blender.txt --python 3.11
+
+.PHONY: crds
+crds: env ## make crds/reconstructionjobs.yaml anew from the contract's types
+	@$(BIN)/python -m recon3d_contract.crd > crds/reconstructionjobs.yaml.part
+	@mv crds/reconstructionjobs.yaml.part crds/reconstructionjobs.yaml
 
 .PHONY: example-input
 example-input: blender-env ## model and render examples/input again, with Blender (minutes)

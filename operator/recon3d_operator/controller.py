@@ -1,0 +1,257 @@
+"""The loop: watch events mark keys, workers reconcile them, the submitter lets the head of each queue start.
+
+    told(change, object) -> Index, marks -> WorkQueue -> reconcile(key): observe -> decide -> create or apply
+
+Nothing here is remembered that the cluster does not hold: after a restart the same is worked out anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from recon3d_contract.errors import Code, Recon3dError
+
+from recon3d_operator.apply import apply
+from recon3d_operator.cluster.port import Cluster
+from recon3d_operator.cluster.refusals import ApiError, Kind
+from recon3d_operator.decide import decide
+from recon3d_operator.model import Decision, Key, Object, Observed, is_over, is_terminal, job_uid_of, key_of
+from recon3d_operator.names import ALLOW
+from recon3d_operator.observe import Index
+from recon3d_operator.pod import build_pod
+from recon3d_operator.settings import Settings
+from recon3d_operator.submit import Submitter
+from recon3d_operator.times import parse
+from recon3d_operator.workqueue import WorkQueue
+
+_LOG: Final = logging.getLogger(__name__)
+_TICK_S: Final = 15.0
+_EXACT_PLACES: Final = 50
+_PLACES_PER_TICK: Final = 200
+_PROGRESS_S: Final = 5.0
+_LONGEST_RETRY_S: Final = 30.0
+
+
+class Controller:
+    """Everything that the operator does about jobs; how it learns of changes is up to its owner."""
+
+    def __init__(self, cluster: Cluster, settings: Settings, clock: Callable[[], float]) -> None:
+        """Use `clock`, in seconds since 1970."""
+        self.cluster, self.settings, self.clock = cluster, settings, clock
+        self.index = Index()
+        self.work = WorkQueue(clock)
+        self.submitter = Submitter(self.index, settings, clock, self.work.add)
+        self._progress: dict[Key, Mapping[str, Any]] = {}
+        self._refresh: set[Key] = set()
+        self._failures: dict[Key, int] = {}
+
+    # --- what is told
+
+    def told(self, change: str | None, obj: Mapping[str, Any]) -> None:
+        """Take in a watch event: `change` is DELETED or anything else; `obj` a job, a runner Pod or a quota."""
+        gone, kind = change == "DELETED", obj["kind"]
+        if kind == "ResourceQuota":
+            self._told_quota(obj, gone)
+        elif kind == "Pod":
+            self._told_pod(obj, gone)
+        else:
+            self._told_job(obj, gone)
+
+    def _told_job(self, job: Mapping[str, Any], gone: bool) -> None:
+        key = key_of(job)
+        if gone:
+            self.index.drop_job(job)
+            self.submitter.revoke(key)
+            self._progress.pop(key, None)
+            self._failures.pop(key, None)
+            self._offer(key[0])
+        elif self.index.put_job(job):
+            self.work.add(key)
+
+    def _told_pod(self, pod: Mapping[str, Any], gone: bool) -> None:
+        key = self.index.drop_pod(pod) if gone else self.index.put_pod(pod)
+        if key is not None:
+            self.work.add(key)
+        if gone or is_terminal(pod):
+            namespace = pod["metadata"]["namespace"]
+            self.submitter.changed(namespace)
+            self._offer(namespace)
+
+    def _told_quota(self, quota: Mapping[str, Any], gone: bool) -> None:
+        namespace = quota["metadata"]["namespace"]
+        if gone:
+            self.index.drop_quota(quota)
+        elif not self.index.put_quota(quota):
+            return
+        self.submitter.changed(namespace)
+        self._offer(namespace)
+
+    def progressed(self, key: Key, progress: Mapping[str, Any]) -> None:
+        """Take in what a runner told; it is written with the next status."""
+        self._progress[key] = progress
+        written = parse(((self.index.jobs.get(key) or {}).get("status") or {}).get("progress", {}).get("updatedAt"))
+        self.work.add_at(key, self.clock() if written is None else written + _PROGRESS_S)
+
+    # --- the work
+
+    async def reconcile(self, key: Key) -> None:
+        """Bring the job one step nearer to what shall be; come back when something fails."""
+        job = self.index.jobs.get(key)
+        if job is None:
+            return
+        try:
+            await self._reconcile(key, job)
+            self._failures.pop(key, None)
+        except ApiError as error:
+            await self._failed(key, job, error)
+
+    async def _reconcile(self, key: Key, job: Object) -> None:
+        decision = self._decide(key, job)
+        if decision.create is not None:
+            refused = await self._allowed(job) or await self._create(key, job, decision.create)
+            self.submitter.revoke(key)
+            decision = self._decide(key, job, refused)
+        if not decision.waits:
+            self._leave_queue(key)
+        if decision.look_again_at is not None:
+            self.work.add_at(key, decision.look_again_at)
+        await apply(self.cluster, self.index, job, decision, self.clock())
+        if is_over(self.index.jobs.get(key) or job):
+            self._progress.pop(key, None)
+        self._offer(key[0])
+
+    def _decide(self, key: Key, job: Object, refused: Recon3dError | None = None) -> Decision:
+        refresh = key in self._refresh
+        self._refresh.discard(key)
+        seen = self._observed(key, job, refused, refresh)
+        decision = decide(seen, self.settings, self.clock())
+        if decision.waits and seen.turn is None:
+            self.index.waits(job)
+            self._offer(key[0])
+            decision = decide(self._observed(key, job, refused, refresh), self.settings, self.clock())
+        elif decision.waits:
+            self.index.waits(job)  # its priority may have changed
+        return decision
+
+    def _observed(self, key: Key, job: Object, refused: Recon3dError | None, refresh: bool) -> Observed:
+        return Observed(
+            job=job,
+            pods=self.index.pods_of(job),
+            turn=self.submitter.turn(key, refresh=refresh),
+            progress=self._progress.get(key),
+            refused=refused,
+        )
+
+    async def _create(self, key: Key, job: Object, attempt: int) -> Recon3dError | None:
+        """Create the attempt's Pod; return why that can never be."""
+        try:
+            pod = build_pod(job, attempt, self.settings)
+        except Recon3dError as error:
+            return error
+        try:
+            created = await self.cluster.create_pod(key[0], pod)
+        except ApiError as error:
+            if error.kind is Kind.EXISTS:
+                created = await self.cluster.get_pod(key[0], pod["metadata"]["name"])
+                if job_uid_of(created) != job["metadata"]["uid"]:
+                    return Recon3dError(Code.INTERNAL, "Another object has the name of the job's Pod.")
+            elif error.kind is Kind.REFUSED:
+                return Recon3dError(Code.INVALID_REQUEST, f"The cluster refuses the job's Pod: {error.message}")
+            elif error.kind is Kind.GONE:
+                raise
+            else:
+                again = self.submitter.refused(key[0], error)
+                self.work.add_at(key, again)
+                return None
+        self.submitter.accepted(key[0])
+        self.index.put_pod(created)
+        return None
+
+    async def _allowed(self, job: Object) -> Recon3dError | None:
+        """Return why the job may not use the volume that it names."""
+        source = job["spec"]["input"].get("pvc")
+        if not source:
+            return None
+        name = source["claimName"]
+        try:
+            claim = await self.cluster.get_claim(job["metadata"]["namespace"], name)
+        except ApiError as error:
+            if error.kind is Kind.GONE:
+                return Recon3dError(Code.INPUT_NOT_FOUND, f"There is no PersistentVolumeClaim {name}.")
+            raise
+        uses = str((claim["metadata"].get("labels") or {}).get(ALLOW, "")).replace("_", ".").split(".")
+        if "input" in uses:
+            return None
+        text = f"The PersistentVolumeClaim {name} lacks the label {ALLOW}=input."
+        return Recon3dError(Code.INPUT_NOT_ALLOWED, text, suggestion="Ask the owner of the volume to label it.")
+
+    async def _failed(self, key: Key, job: Object, error: ApiError) -> None:
+        self.submitter.revoke(key)
+        if error.kind is Kind.GONE:
+            # The job, or its whole namespace: the watch tells when it is certain.
+            self._leave_queue(key)
+        count = self._failures[key] = self._failures.get(key, 0) + 1
+        if error.kind is Kind.CONFLICT:
+            with contextlib.suppress(ApiError):
+                self.index.put_job(await self.cluster.get_job(*key))
+        else:
+            log = _LOG.info if error.kind is Kind.GONE else _LOG.warning
+            log("%s/%s: %s", *key, error, extra={"job_uid": job["metadata"]["uid"]})
+        wait = min(0.05 * 2.0 ** min(count, 12), _LONGEST_RETRY_S) * random.uniform(0.8, 1.2)  # noqa: S311
+        self.work.add_at(key, self.clock() + max(error.retry_after_s or 0.0, wait))
+
+    def _leave_queue(self, key: Key) -> None:
+        self.submitter.revoke(key)
+        queue = self.index.queues[key[0]]
+        if queue.drop(key[1]):
+            for name in queue.first(1):
+                self.work.add((key[0], name))
+
+    def _offer(self, namespace: str) -> None:
+        again = self.submitter.offer(namespace)
+        if again is not None:
+            for name in self.index.queues[namespace].first(1):
+                self.work.add_at((namespace, name), again)
+
+    def refresh_places(self) -> None:
+        """Have the places written that have moved: near the head exactly, farther back when they have halved."""
+        marked = 0
+        for namespace, queue in self.index.queues.items():
+            for place, name in enumerate(queue.first(len(queue)), start=1):
+                job = self.index.jobs.get((namespace, name))
+                known = (job or {}).get("status", {}).get("queuePosition")
+                near = place <= _EXACT_PLACES and known != place
+                if (near or known is None or known >= 2 * place or place >= 2 * known) and marked < _PLACES_PER_TICK:
+                    marked += 1
+                    self._refresh.add((namespace, name))
+                    self.work.add((namespace, name))
+            self._offer(namespace)
+
+    # --- running
+
+    async def run(self) -> None:
+        """Work until cancelled."""
+        workers = [self._worker() for _ in range(self.settings.workers)]
+        await asyncio.gather(self._tick(), *workers)
+
+    async def _worker(self) -> None:
+        while True:
+            key = await self.work.get()
+            try:
+                await self.reconcile(key)
+            except Exception:  # noqa: BLE001 - and it is told in full
+                # A defect met by one job must not stop the others; it comes again, seldom.
+                _LOG.exception("%s/%s: reconcile failed", *key)
+                self.work.add_at(key, self.clock() + _LONGEST_RETRY_S)
+            finally:
+                self.work.done(key)
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(_TICK_S)
+            self.refresh_places()

@@ -1,0 +1,24 @@
+"""Names, labels and annotations that the operator gives to what it makes."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Final
+
+JOB_UID: Final = "recon3d.io/job-uid"
+JOB_NAME: Final = "recon3d.io/job-name"
+ATTEMPT: Final = "recon3d.io/attempt"
+ALLOW: Final = "recon3d.io/allow"
+SAFE_TO_EVICT: Final = "cluster-autoscaler.kubernetes.io/safe-to-evict"
+POD_SELECTOR: Final = JOB_UID
+RUNNER: Final = "runner"
+"""The container that reconstructs."""
+
+
+def pod_name(job_name: str, uid: str, attempt: int) -> str:
+    """Return the only name that this attempt's Pod can have, so that AlreadyExists guards against a second one.
+
+    It holds a hash of the uid: a job that was deleted and made again has other Pods.
+    """
+    digest = hashlib.sha256(uid.encode()).hexdigest()[:10]
+    return f"{job_name[:40].rstrip('-.')}-{digest}-{attempt}"

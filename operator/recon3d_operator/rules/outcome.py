@@ -1,0 +1,117 @@
+"""From a Pod's end to the job's: the runner's own summary if there is one, else what Kubernetes says of the Pod."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from recon3d_contract.errors import TABLE, Code, Recon3dError
+from recon3d_contract.summary import ResultSummary
+
+from recon3d_operator.model import is_terminal
+from recon3d_operator.names import RUNNER
+
+_LOST: Final = (
+    "Evicted", "Preempting", "NodeLost", "Shutdown", "NodeShutdown", "Terminated", "UnexpectedAdmissionError",
+    "NodeAffinity", "OutOfcpu", "OutOfmemory",
+)  # fmt: skip
+_BY_EXIT_CODE: Final = {row.exit_code: code for code, row in TABLE.items()}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended."""
+
+    reason: str
+    """One word for status.attempts."""
+    error: Recon3dError | None
+    summary: ResultSummary | None = None
+    exit_code: int | None = None
+
+
+def runner_state(pod: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the state (waiting, running or terminated) of the runner's container; empty if there is none yet."""
+    for status in (pod.get("status") or {}).get("containerStatuses") or ():
+        if status.get("name") == RUNNER:
+            return dict(status.get("state") or {})
+    return {}
+
+
+def outcome(pod: Mapping[str, Any], job_uid: str) -> Outcome | None:
+    """Return how the Pod's run ended; None while it goes on."""
+    state = runner_state(pod)
+    ended = state.get("terminated")
+    if not ended and not is_terminal(pod):
+        return None
+    ended = ended or {}
+    code = ended.get("exitCode")
+    summary = read_summary(str(ended.get("message") or ""), job_uid)
+    if summary is not None and (lost := _lost(pod, ended, summary)) is None:
+        error = summary.error
+        if summary.status == "completed":
+            return Outcome("Completed", None, summary, code)
+        if error is None:
+            return Outcome("Error", Recon3dError(Code.INTERNAL), summary, code)
+        found = Recon3dError(error.code, error.message, error.details, error.suggestion)
+        return Outcome(error.code.value.title().replace("_", ""), found, summary, code)
+    failed = _prepared_badly(pod)
+    if failed is not None:
+        return failed
+    lost = _lost(pod, ended, summary)
+    if lost is not None:
+        return lost
+    if ended.get("reason") == "OOMKilled":
+        return Outcome("OOMKilled", Recon3dError(Code.OUT_OF_MEMORY, details={"reason": "OOMKilled"}), None, code)
+    known = _BY_EXIT_CODE.get(code) if isinstance(code, int) and code > 2 else None
+    text = f"The runner ended with exit code {code} and without a result."
+    return Outcome("Error", Recon3dError(known or Code.INTERNAL, None if known else text), None, code)
+
+
+def read_summary(message: str, job_uid: str) -> ResultSummary | None:
+    """Return the summary in a termination message; None if it is none, or another job's."""
+    try:
+        summary = ResultSummary.model_validate_json(message)
+    except ValueError:
+        return None
+    return summary if summary.job_uid == job_uid else None
+
+
+def _prepared_badly(pod: Mapping[str, Any]) -> Outcome | None:
+    """Return the outcome if the runner never began because its folder in the store could not be made."""
+    for status in (pod.get("status") or {}).get("initContainerStatuses") or ():
+        ended = (status.get("state") or {}).get("terminated")
+        if ended and ended.get("exitCode"):
+            text = "The job's folder cannot be made in the store."
+            return Outcome("StoreFailed", Recon3dError(Code.STORAGE_UNAVAILABLE, text), None, ended["exitCode"])
+    return None
+
+
+def _lost(pod: Mapping[str, Any], ended: Mapping[str, Any], summary: ResultSummary | None) -> Outcome | None:
+    """Return the outcome if the run was taken away from outside, before it came to an end of its own."""
+    own_end = summary is not None and summary.status != "cancelled"
+    if own_end:
+        return None
+    status = pod.get("status") or {}
+    word = str(status.get("reason") or "")
+    disrupted = next(
+        (
+            c
+            for c in status.get("conditions") or ()
+            if c.get("type") == "DisruptionTarget" and c.get("status") == "True"
+        ),
+        None,
+    )
+    if disrupted is not None:
+        word = str(disrupted.get("reason") or "DisruptionTarget")
+    elif word not in _LOST:
+        deleted = "deletionTimestamp" in pod["metadata"]
+        # SIGTERM that no cancellation of the job explains: the runner says "cancelled", or just ends with 143 or 137.
+        stopped = summary is not None or (deleted and ended.get("exitCode") in (None, 137, 143))
+        if not stopped and (ended or word):
+            return None
+        word = "Terminated" if stopped else "ContainerLost"
+    text = f"The run was lost ({word})."
+    node = (pod.get("spec") or {}).get("nodeName")
+    details = {"reason": word, **({"node": node} if node else {})}
+    return Outcome(word, Recon3dError(Code.INFRASTRUCTURE_LOST, text, details), None, ended.get("exitCode"))

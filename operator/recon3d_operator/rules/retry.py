@@ -1,0 +1,34 @@
+"""Which ends of a run lead to another one, and when. A job's own failure never does."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from recon3d_contract.errors import Code
+
+from recon3d_operator.times import parse
+
+INFRASTRUCTURE: Final[frozenset[Code]] = frozenset(
+    {Code.INFRASTRUCTURE_LOST, Code.GPU_UNAVAILABLE, Code.STORAGE_UNAVAILABLE, Code.INPUT_UNREACHABLE}
+)
+POD_DELETED: Final = "PodDeleted"
+
+
+def may_retry(spec: Mapping[str, Any], attempts: Sequence[Mapping[str, Any]], code: Code) -> bool:
+    """Whether another run may follow the last one of `attempts` (the recorded runs), which ended with `code`.
+
+    A Pod that someone deleted may have published its result already: the next run then only reports it. So the first
+    such loss is not counted.
+    """
+    limit = int((spec.get("retry") or {}).get("limit", 2))
+    free = any(attempt.get("reason") == POD_DELETED for attempt in attempts)
+    return code in INFRASTRUCTURE and len(attempts) <= limit + int(free)
+
+
+def next_start(attempts: Sequence[Mapping[str, Any]], base_s: float, max_s: float) -> float | None:
+    """Return the earliest start of the next run: the back-off doubles with every run; None before the first."""
+    if not attempts:
+        return None
+    finished = parse(attempts[-1].get("finishedAt"))
+    return None if finished is None else finished + min(base_s * 2.0 ** (len(attempts) - 1), max_s)

@@ -1,0 +1,140 @@
+"""The operator's settings, from RECON3D_* variables; all that is wrong is told at once."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, Final, get_type_hints
+
+_PREFIX: Final = "RECON3D_"
+_QUANTITY: Final = re.compile(r"^[0-9]+(\.[0-9]+)?(m|[KMGT]i?)?$")
+OVERRIDES: Final = ("nodeSelector", "tolerations", "runtimeClassName", "priorityClassName")
+
+
+class SettingsError(ValueError):
+    """One line for each variable that is wrong."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What an installation decides. The variable of `runner_image` is RECON3D_RUNNER_IMAGE, and so on."""
+
+    runner_image: str
+    """The image that has recon3d-runner."""
+    store: str
+    """`pvc:<claim>`, a claim in each of the namespaces, or `s3://bucket/prefix`."""
+    namespaces: tuple[str, ...] = ()
+    """Where jobs may run, comma-separated; empty is everywhere."""
+    device: str = "cuda"
+    """cuda or cpu, for every job of this installation."""
+    accelerator: str = "nvidia.com/gpu"
+    """The extended resource that a job takes one of; only with the device cuda."""
+    max_running: int = 1
+    """Jobs that run at once in a namespace, with the device cpu."""
+    runner_account: str = "recon3d-runner"
+    """ServiceAccount of the Pods; it needs no rights."""
+    image_pull_policy: str = "IfNotPresent"
+    image_pull_secrets: tuple[str, ...] = ()
+    cpu: str = "4"
+    """CPUs that a Pod requests."""
+    memory: str = "24Gi"
+    """Memory that a Pod requests and may use, with /dev/shm in it."""
+    shm: str = "8Gi"
+    """Size of /dev/shm."""
+    scratch: str = "20Gi"
+    """Size of /tmp."""
+    grace_seconds: int = 10
+    """From SIGTERM to SIGKILL."""
+    pod_overrides: tuple[str, ...] = ()
+    """Which of nodeSelector, tolerations, runtimeClassName, priorityClassName a job may set."""
+    input_hosts: tuple[str, ...] = ()
+    """Hosts that https inputs may come from."""
+    accept_licences: tuple[str, ...] = ()
+    store_secret: str = ""
+    """Secret whose keys become the Pod's environment, for s3 stores."""
+    progress_url: str = ""
+    """https address of the operator's progress endpoint; without it, there is no progress."""
+    progress_ca: str = ""
+    """ConfigMap with the CA of that address under the key ca.crt."""
+    retry_base_s: float = 10.0
+    """Back-off before the second run; doubles each time, up to retry_max_s."""
+    retry_max_s: float = 300.0
+    start_timeout_s: float = 0.0
+    """Ends a Pod whose container has not started for this long (an image that cannot be pulled); 0 waits for ever."""
+    lost_margin_s: float = 30.0
+    """How long after its grace time a Pod whose node is silent counts as lost."""
+    workers: int = 8
+    """Jobs that are worked on at once."""
+    health_port: int = 8080
+    labels: Mapping[str, str] = field(default_factory=dict)
+    """Extra labels of Pods: a=b,c=d."""
+
+    @classmethod
+    def from_env(cls, environment: Mapping[str, str]) -> Settings:
+        """Read the settings. Raises SettingsError with a line for every variable that is wrong."""
+        hints = get_type_hints(cls)
+        values: dict[str, Any] = {}
+        problems: list[str] = []
+        for each in fields(cls):
+            name = _PREFIX + each.name.upper()
+            text = environment.get(name, "").strip()
+            if not text:
+                if each.name in ("runner_image", "store"):
+                    problems.append(f"{name} must be set")
+                continue
+            try:
+                values[each.name] = _read(text, hints[each.name])
+            except ValueError as error:
+                problems.append(f"{name}={text!r}: {error}")
+        if not problems:
+            settings = cls(**values)
+            problems = settings.problems()
+            if not problems:
+                return settings
+        raise SettingsError("\n".join(problems))
+
+    def problems(self) -> list[str]:
+        """Return a line for each value that cannot be."""
+        found = []
+        if self.device not in ("cuda", "cpu"):
+            found.append(f"RECON3D_DEVICE={self.device!r}: must be cuda or cpu")
+        if not re.fullmatch(r"pvc:[a-z0-9][-a-z0-9.]*|s3://[^/\s]+(/\S*)?", self.store):
+            found.append(f"RECON3D_STORE={self.store!r}: must be pvc:<claim> or s3://bucket/prefix")
+        found += [
+            f"RECON3D_{name.upper()}={getattr(self, name)!r}: is not a quantity such as 500m or 8Gi"
+            for name in ("cpu", "memory", "shm", "scratch")
+            if not _QUANTITY.match(getattr(self, name))
+        ]
+        unknown = sorted(set(self.pod_overrides) - set(OVERRIDES))
+        if unknown:
+            found.append(f"RECON3D_POD_OVERRIDES: knows {', '.join(OVERRIDES)}, not {', '.join(unknown)}")
+        if self.progress_url and not self.progress_url.startswith("https://"):
+            found.append(f"RECON3D_PROGRESS_URL={self.progress_url!r}: must be an https address")
+        positive = ("max_running", "workers", "grace_seconds", "retry_base_s", "retry_max_s", "health_port")
+        found += [f"RECON3D_{name.upper()}: must be more than 0" for name in positive if getattr(self, name) <= 0]
+        return found
+
+    @property
+    def quota_key(self) -> str | None:
+        """The key of a ResourceQuota that gates jobs; None on a CPU installation."""
+        return f"requests.{self.accelerator}" if self.device == "cuda" else None
+
+    def serves(self, namespace: str) -> bool:
+        """Whether jobs may run in `namespace`."""
+        return not self.namespaces or namespace in self.namespaces
+
+
+def _read(text: str, kind: Any) -> Any:
+    if kind is int:
+        return int(text)
+    if kind is float:
+        return float(text)
+    if kind is str:
+        return text
+    parts = tuple(part.strip() for part in text.split(",") if part.strip())
+    if kind == tuple[str, ...]:
+        return parts
+    if any("=" not in part for part in parts):
+        raise ValueError("must have the form a=b,c=d")
+    return dict(part.split("=", 1) for part in parts)

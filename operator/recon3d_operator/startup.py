@@ -1,0 +1,80 @@
+"""What must hold before the operator begins: the CRD is there and new enough, and its rights suffice.
+
+A missing GPU or quota never stops it: those can come later.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from recon3d_contract.resource import GROUP, PLURAL, VERSION
+
+from recon3d_operator.cluster.kube import KubeCluster
+from recon3d_operator.cluster.refusals import ApiError, Kind
+from recon3d_operator.settings import Settings
+
+_NEEDED_FIELDS: Final = ("queuePosition", "cancellation", "attempts", "summary", "artifacts")
+RIGHTS: Final[tuple[tuple[str, str, str, str], ...]] = (
+    *((verb, GROUP, PLURAL, "") for verb in ("get", "list", "watch", "delete")),
+    ("update", GROUP, PLURAL, "status"),
+    *((verb, "", "pods", "") for verb in ("get", "list", "watch", "create", "delete")),
+    *((verb, "", "resourcequotas", "") for verb in ("list", "watch")),
+    ("get", "", "persistentvolumeclaims", ""),
+    ("create", "", "events", ""),
+)
+"""(verb, group, resource, subresource): all that the operator does, in each of its namespaces."""
+
+
+class StartError(RuntimeError):
+    """A line for everything that is missing."""
+
+
+async def check(cluster: KubeCluster, settings: Settings) -> None:
+    """Return if the operator can work. Raises StartError."""
+    problems = await _missing_crd(cluster)
+    for namespace in settings.namespaces or ("",):
+        for verb, group, resource, subresource in RIGHTS:
+            if not await _may(cluster, namespace, verb, group, resource, subresource):
+                what = f"{resource}/{subresource}" if subresource else resource
+                where = f"in the namespace {namespace}" if namespace else "in all namespaces"
+                problems.append(f"the operator may not {verb} {what}{f'.{group}' if group else ''} {where}")
+    if problems:
+        raise StartError("\n".join(problems))
+
+
+async def _missing_crd(cluster: KubeCluster) -> list[str]:
+    name = f"{PLURAL}.{GROUP}"
+    try:
+        crd = await cluster.request("GET", f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{name}")
+    except ApiError as error:
+        if error.kind is Kind.GONE:
+            return [f"the CustomResourceDefinition {name} is not installed; apply crds/reconstructionjobs.yaml"]
+        if error.status == 403:
+            return [f"the operator may not get the CustomResourceDefinition {name}"]
+        raise StartError(f"the API server does not answer as it should: {error}") from error
+    for version in crd["spec"]["versions"]:
+        if version["name"] == VERSION and version["served"]:
+            properties = version["schema"]["openAPIV3Schema"]["properties"]
+            known = properties.get("status", {}).get("properties", {})
+            missing = [field for field in _NEEDED_FIELDS if field not in known]
+            text = f"the CustomResourceDefinition {name} is older than this operator"
+            lacks = f"it lacks status.{', status.'.join(missing)}"
+            return [f"{text}: {lacks}; apply crds/reconstructionjobs.yaml"] if missing else []
+    return [f"the CustomResourceDefinition {name} does not serve {VERSION}; apply crds/reconstructionjobs.yaml"]
+
+
+async def _may(cluster: KubeCluster, namespace: str, verb: str, group: str, resource: str, subresource: str) -> bool:
+    attributes = {
+        "namespace": namespace,
+        "verb": verb,
+        "group": group,
+        "resource": resource,
+        "subresource": subresource,
+    }
+    body = {
+        "apiVersion": "authorization.k8s.io/v1",
+        "kind": "SelfSubjectAccessReview",
+        "spec": {"resourceAttributes": attributes},
+    }
+    answer = await cluster.request("POST", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", body)
+    return bool(answer["status"]["allowed"])

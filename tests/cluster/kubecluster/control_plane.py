@@ -1,0 +1,166 @@
+"""A real control plane on this machine, for tests: etcd, kube-apiserver, kube-controller-manager, kube-scheduler.
+
+There is no kubelet: tests set Pod phases by hand, as a kubelet would report them (nodes.py).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import ssl
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from kubecluster.binaries import ensure
+from kubecluster.pki import Authority
+from kubecluster.process import Program, free_ports, own_folder
+
+_READY_S = 90.0
+# Without a kubelet's heartbeats the node controllers would only declare every node lost.
+_CONTROLLERS = (
+    "garbage-collector-controller",
+    "job-controller",
+    "namespace-controller",
+    "resourcequota-controller",
+    "serviceaccount-controller",
+    "root-ca-certificate-publisher-controller",
+    "ttl-after-finished-controller",
+)
+
+
+@dataclass(frozen=True)
+class ControlPlane:
+    """A running control plane and its administrator's credentials."""
+
+    folder: Path
+    server: str
+    kubeconfig: Path
+    authority: Authority
+    programs: dict[str, Program]
+
+    def user(self, name: str, groups: tuple[str, ...] = ()) -> Path:
+        """Return the kubeconfig of a new user, who has no rights but what RBAC gives to the name or groups."""
+        certificate, key = self.authority.issue(name, groups)
+        return _kubeconfig(
+            self.folder / f"{name.replace(':', '-')}.kubeconfig", self.server, self.authority, certificate, key
+        )
+
+    def check(self) -> None:
+        """Raise RuntimeError with the end of its log if a program has ended."""
+        for program in self.programs.values():
+            if not program.running():
+                raise RuntimeError(f"{program.name} has ended:\n{program.tail()}")
+
+
+@contextlib.contextmanager
+def control_plane(*, lifted: bool = False, scheduler: bool = True) -> Iterator[ControlPlane]:
+    """Yield a control plane that is ready; all of it is gone afterwards.
+
+    `lifted` takes away the built-in controllers' client-side rate limits, for comparisons of speed.
+    """
+    binaries = ensure()
+    with own_folder() as folder, contextlib.ExitStack() as stack:
+        etcd_port, peer_port, api_port = free_ports(3)
+        authority = Authority(folder / "pki")
+        server = f"https://127.0.0.1:{api_port}"
+        admin = authority.issue("admin", ("system:masters",))
+        kubeconfig = _kubeconfig(folder / "admin.kubeconfig", server, authority, *admin)
+        programs: dict[str, Program] = {}
+
+        def start(name: str, *arguments: str | Path) -> None:
+            program = Program(name, [binaries[name], *arguments], folder / f"{name}.log")
+            programs[name] = program
+            stack.callback(program.stop)
+
+        etcd = f"http://127.0.0.1:{etcd_port}"
+        peer = f"http://127.0.0.1:{peer_port}"
+        start(
+            "etcd",
+            "--data-dir", folder / "etcd", "--unsafe-no-fsync", "--log-level=warn",
+            f"--listen-client-urls={etcd}", f"--advertise-client-urls={etcd}",
+            f"--listen-peer-urls={peer}", f"--initial-advertise-peer-urls={peer}", f"--initial-cluster=default={peer}",
+            "--quota-backend-bytes=4294967296",
+        )  # fmt: skip
+        plane = ControlPlane(folder, server, kubeconfig, authority, programs)
+        start("kube-apiserver", *_apiserver(plane, etcd, api_port))
+        _wait_ready(plane, admin)
+        rates = ["--kube-api-qps=2000", "--kube-api-burst=4000", "--concurrent-job-syncs=20"] if lifted else []
+        start(
+            "kube-controller-manager",
+            f"--kubeconfig={kubeconfig}", "--secure-port=0", "--leader-elect=false",
+            f"--service-account-private-key-file={authority.folder / 'service-accounts.key'}",
+            f"--root-ca-file={authority.folder / 'ca.crt'}",
+            f"--controllers={','.join(_CONTROLLERS)}", *rates,
+        )  # fmt: skip
+        if scheduler:
+            start("kube-scheduler", f"--kubeconfig={kubeconfig}", "--secure-port=0", "--leader-elect=false")
+        _wait_default_account(plane, admin)
+        yield plane
+
+
+def _apiserver(plane: ControlPlane, etcd: str, port: int) -> list[str | Path]:
+    authority = plane.authority
+    certificate, key = authority.issue(
+        "kube-apiserver", hosts=("127.0.0.1", "localhost", "10.96.0.1", "kubernetes.default.svc")
+    )
+    accounts = authority.service_account_key()
+    return [
+        f"--etcd-servers={etcd}", "--bind-address=127.0.0.1", "--advertise-address=127.0.0.1", f"--secure-port={port}",
+        f"--tls-cert-file={certificate}", f"--tls-private-key-file={key}",
+        f"--client-ca-file={authority.folder / 'ca.crt'}",
+        "--service-account-issuer=https://kubernetes.default.svc",
+        f"--service-account-key-file={accounts}", f"--service-account-signing-key-file={accounts}",
+        "--authorization-mode=Node,RBAC", "--enable-admission-plugins=NodeRestriction",
+        "--service-cluster-ip-range=10.96.0.0/16", "--endpoint-reconciler-type=none", "--profiling=false",
+        "--max-requests-inflight=2000", "--max-mutating-requests-inflight=1000",
+    ]  # fmt: skip
+
+
+def _kubeconfig(path: Path, server: str, authority: Authority, certificate: Path, key: Path) -> Path:
+    ca = str(authority.folder / "ca.crt")
+    config = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "current-context": "test",
+        "clusters": [{"name": "test", "cluster": {"server": server, "certificate-authority": ca}}],
+        "users": [{"name": "test", "user": {"client-certificate": str(certificate), "client-key": str(key)}}],
+        "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test"}}],
+    }
+    path.write_text(json.dumps(config))  # JSON is YAML
+    return path
+
+
+def _get(plane: ControlPlane, admin: tuple[Path, Path], path: str) -> int:
+    context = ssl.create_default_context(cafile=str(plane.authority.folder / "ca.crt"))
+    context.load_cert_chain(*admin)
+    try:
+        with urllib.request.urlopen(f"{plane.server}{path}", timeout=5, context=context) as response:
+            return int(response.status)
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code
+    except OSError:
+        return 0
+
+
+def _wait_for(plane: ControlPlane, admin: tuple[Path, Path], path: str, what: str) -> None:
+    end = time.monotonic() + _READY_S
+    while _get(plane, admin, path) != 200:
+        plane.check()
+        if time.monotonic() > end:
+            tails = "\n".join(f"--- {program.name}\n{program.tail()}" for program in plane.programs.values())
+            raise RuntimeError(f"{what} is not ready after {_READY_S:.0f} s\n{tails}")
+        time.sleep(0.2)
+
+
+def _wait_ready(plane: ControlPlane, admin: tuple[Path, Path]) -> None:
+    _wait_for(plane, admin, "/readyz", "the API server")
+
+
+def _wait_default_account(plane: ControlPlane, admin: tuple[Path, Path]) -> None:
+    """Wait for the account without which no Pod can be made."""
+    _wait_for(plane, admin, "/api/v1/namespaces/default/serviceaccounts/default", "the controller manager")
