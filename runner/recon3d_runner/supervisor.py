@@ -188,8 +188,7 @@ class Supervisor:
         kept = {key: value for key, value in self._task.environment.items() if key not in _WITHHELD}
         threads = str(provenance.threads(kept))
         # On a read-only root compiled kernels still need a place, even if it is gone with the run.
-        home = Path(kept.get("HOME", "/"))
-        if not os.access(Path(__file__).parent, os.W_OK) and not os.access(home, os.W_OK):
+        if not any(os.access(place, os.W_OK) for place in (Path(__file__).parent, kept.get("HOME", "/"))):
             kept.setdefault("NUMBA_CACHE_DIR", str(scratch / "numba"))
         return {
             "OMP_NUM_THREADS": threads,
