@@ -21,6 +21,7 @@ from recon3d_runner.previews import write_comparison, write_previews
 from recon3d_runner.provenance import threads
 from recon3d_runner.quality.evaluate import evaluate
 from recon3d_runner.quality.leave_one_out import leave_one_out
+from recon3d_runner.raster import Rasteriser, open_rasteriser
 from recon3d_runner.report import ReportData, build_report
 from recon3d_runner.request import EngineRequest, EngineResult
 from recon3d_runner.run import Run
@@ -35,12 +36,13 @@ def reconstruct(request: EngineRequest, run: Run) -> EngineResult:
 
     Raises Recon3dError (INCONSISTENT_VIEWS ...), FloatingPointError where a pass diverges, OSError for disks.
     """
+    rasteriser = open_rasteriser(request.device)
     scene = build_scene(request.input_dir, request.spec, run)
-    mesh = nvdiffrec.reconstruct(scene, request.spec, run)
-    return deliver(request, scene, mesh, run)
+    mesh = nvdiffrec.reconstruct(scene, request.spec, rasteriser, run)
+    return deliver(request, scene, mesh, rasteriser, run)
 
 
-def deliver(request: EngineRequest, scene: Scene, made: TexturedMesh, run: Run) -> EngineResult:
+def deliver(request: EngineRequest, scene: Scene, made: TexturedMesh, rasteriser: Rasteriser, run: Run) -> EngineResult:
     """Write the files, read the GLB back, and measure, picture and report that."""
     out = request.out_dir
     with run.stage("export"):
@@ -52,7 +54,7 @@ def deliver(request: EngineRequest, scene: Scene, made: TexturedMesh, run: Run) 
         write_previews(mesh, cameras, out, threads=cores, tick=run.tick)
     with run.stage("evaluate"):
         with ThreadPoolExecutor(1) as pool:
-            alone = pool.submit(leave_one_out, mesh.vertices, mesh.faces, scene.views)
+            alone = pool.submit(leave_one_out, mesh.vertices, mesh.faces, scene.views, rasteriser)
             measured = evaluate(
                 mesh,
                 scene.views,

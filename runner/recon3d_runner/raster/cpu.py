@@ -1,20 +1,33 @@
-"""CPU rasteriser: finished meshes rendered as a customer's viewer would show them."""
+"""CPU back end of the port, and finished meshes rendered as a customer's viewer would show them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 
 from recon3d_runner.raster import kernels, shading
-from recon3d_runner.types import F32, F64, I32, U8, Camera, TexturedMesh
+from recon3d_runner.raster.port import Fragments
+from recon3d_runner.types import F32, F64, I32, Camera, TexturedMesh
 
 rasterize = kernels.rasterize
+mip_pyramid = shading.build_pyramid
 
 LIGHT = np.array([-0.35, -0.5, -0.79]) / np.linalg.norm([0.35, 0.5, 0.79])
 """Direction to the light in the camera frame: from above left behind the viewer."""
 AMBIENT = 0.45
 """Share of the light that comes from everywhere."""
+
+
+class CpuRasteriser:
+    """The port's CPU back end: numba kernels, no state, any number of threads at once."""
+
+    name: Final = "cpu"
+
+    def rasterize(self, points: F64, faces: I32, size: int) -> Fragments:
+        """See Rasteriser."""
+        return Fragments(*kernels.rasterize(points, faces, size))
 
 
 @dataclass(frozen=True)
@@ -35,7 +48,7 @@ def project(vertices: F64, camera: Camera, size: int) -> F64:
     """World (V, 3) to (V, 3): pixel x, pixel y in an image of `size`, depth z."""
     p = vertices @ camera.rotation.T + camera.translation
     f = camera.focal(size)
-    out = np.empty_like(p)
+    out: F64 = np.empty_like(p)
     out[:, 0] = f * p[:, 0] / p[:, 2] + size / 2
     out[:, 1] = f * p[:, 1] / p[:, 2] + size / 2
     out[:, 2] = p[:, 2]
@@ -46,23 +59,12 @@ def vertex_normals(vertices: F64, faces: I32) -> F64:
     """(V, 3) unit normals, faces weighted by area; zero where a vertex has no face."""
     a, b, c = (vertices[faces[:, k]] for k in range(3))
     n = np.cross(b - a, c - a)
-    out = np.zeros_like(vertices)
+    out: F64 = np.zeros_like(vertices)
     for k in range(3):
         for axis in range(3):
             out[:, axis] += np.bincount(faces[:, k], weights=n[:, axis], minlength=len(vertices))
     length = np.linalg.norm(out, axis=1, keepdims=True)
-    return np.divide(out, length, out=np.zeros_like(out), where=length > 0)
-
-
-def mip_pyramid(texture: U8 | F32) -> tuple[F32, ...]:
-    """Box-filtered levels, (T, T, 3) float32 in [0, 1] down to at least 8 x 8 texels, as deep as T is even."""
-    if texture.dtype == np.uint8:
-        levels = [shading.to_unit(np.ascontiguousarray(texture, np.uint8))]
-    else:
-        levels = [np.ascontiguousarray(texture, np.float32)]
-    while levels[-1].shape[0] % 2 == 0 and levels[-1].shape[0] > 8:
-        levels.append(shading.halve(levels[-1]))
-    return tuple(levels)
+    return np.asarray(np.divide(out, length, out=np.zeros_like(out), where=length > 0))
 
 
 def render_textured(
@@ -72,7 +74,7 @@ def render_textured(
     *,
     supersample: int = 2,
     shaded: bool = False,
-    levels: tuple[F32, ...] | None = None,
+    levels: shading.Pyramid | None = None,
 ) -> Rendered:
     """Render `mesh` with its texture (mip-mapped, `supersample`² rays a pixel) over white.
 
@@ -95,7 +97,9 @@ def render_textured(
         mesh.uv,
         mesh.uv_faces,
         lod,
-        levels,
+        levels.texels,
+        levels.start,
+        levels.side,
         normals,
         camera.rotation.T @ LIGHT,
         AMBIENT,

@@ -2,35 +2,69 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numba import njit
+from numpy.typing import NDArray
 
 from recon3d_runner.raster.kernels import scan_band, sort_into_bands
 from recon3d_runner.types import F32, F64, I32, U8
+
+I64 = NDArray[np.int64]
 
 BAND = 16
 """Rows of finished pixels in a band."""
 
 
+@dataclass(frozen=True)
+class Pyramid:
+    """A texture and its mip levels, one after the other in one array (a tuple of arrays is slow to index)."""
+
+    texels: F32
+    """(N, 3) sRGB in [0, 1]; level k is texels[start[k]:start[k + 1]] in rows of side[k]."""
+    start: I64
+    """(L + 1,)."""
+    side: I64
+    """(L,), each half the one before."""
+
+    def level(self, k: int) -> F32:
+        """(side, side, 3) of level `k`, a view."""
+        return self.texels[self.start[k] : self.start[k + 1]].reshape(self.side[k], self.side[k], 3)
+
+
+def build_pyramid(texture: U8 | F32) -> Pyramid:
+    """Box-filtered levels of (T, T, 3), bytes or [0, 1], down to at least 8 x 8 texels, as deep as T is even."""
+    sides = [texture.shape[0]]
+    while sides[-1] % 2 == 0 and sides[-1] > 8:
+        sides.append(sides[-1] // 2)
+    start = np.concatenate([[0], np.cumsum(np.square(np.array(sides, np.int64)))])
+    made = Pyramid(np.empty((int(start[-1]), 3), np.float32), start, np.array(sides, np.int64))
+    if texture.dtype == np.uint8:
+        _to_unit(np.ascontiguousarray(texture, np.uint8), made.level(0))
+    else:
+        made.level(0)[:] = texture
+    for k in range(1, len(sides)):
+        _halve(made.level(k - 1), made.level(k))
+    return made
+
+
 @njit(cache=True, nogil=True)
-def to_unit(texture: U8) -> F32:
-    """Bytes (T, T, 3) to float32 in [0, 1]."""
+def _to_unit(texture: U8, out: F32) -> None:
+    """Bytes (T, T, 3) to [0, 1]."""
     table = np.empty(256, np.float32)
     for k in range(256):
         table[k] = np.float32(k) / np.float32(255)
-    out = np.empty(texture.shape, np.float32)
     for j in range(texture.shape[0]):
         for i in range(texture.shape[1]):
             for q in range(3):
                 out[j, i, q] = table[texture[j, i, q]]
-    return out
 
 
 @njit(cache=True, nogil=True)
-def halve(level: F32) -> F32:
-    """Means of 2 x 2 texels: (2n, 2n, 3) to (n, n, 3)."""
+def _halve(level: F32, out: F32) -> None:
+    """Means of 2 x 2 texels."""
     n = level.shape[0] // 2
-    out = np.empty((n, n, 3), np.float32)
     quarter = np.float32(0.25)
     for j in range(n):
         for i in range(n):
@@ -38,13 +72,11 @@ def halve(level: F32) -> F32:
                 upper = level[2 * j, 2 * i, q] + level[2 * j, 2 * i + 1, q]
                 lower = level[2 * j + 1, 2 * i, q] + level[2 * j + 1, 2 * i + 1, q]
                 out[j, i, q] = quarter * (upper + lower)
-    return out
 
 
 @njit(cache=True, nogil=True)
-def _bilinear(level: F32, u: float, v: float) -> tuple[float, float, float]:
-    """The sample of `level` (n, n, 3) at uv, clamped at the border."""
-    n = level.shape[0]
+def _bilinear(texels: F32, start: int, n: int, u: float, v: float) -> tuple[float, float, float]:
+    """The sample of the level of side `n` that begins at `start`, at uv, clamped at the border."""
     x = u * n - 0.5
     y = v * n - 0.5
     i0 = int(np.floor(x))
@@ -52,24 +84,26 @@ def _bilinear(level: F32, u: float, v: float) -> tuple[float, float, float]:
     fx = np.float32(x - i0)
     fy = np.float32(y - j0)
     gx, gy = np.float32(1) - fx, np.float32(1) - fy
-    ia, ib = np.uint32(min(max(i0, 0), n - 1)), np.uint32(min(max(i0 + 1, 0), n - 1))
-    ja, jb = np.uint32(min(max(j0, 0), n - 1)), np.uint32(min(max(j0 + 1, 0), n - 1))
-    aa, ab, ba, bb = gx * gy, fx * gy, gx * fy, fx * fy
+    ia, ib = min(max(i0, 0), n - 1), min(max(i0 + 1, 0), n - 1)
+    ja, jb = start + n * min(max(j0, 0), n - 1), start + n * min(max(j0 + 1, 0), n - 1)
+    # Unsigned: no test for indices from the end.
+    a, b, c, d = np.uint64(ja + ia), np.uint64(ja + ib), np.uint64(jb + ia), np.uint64(jb + ib)
+    wa, wb, wc, wd = gx * gy, fx * gy, gx * fy, fx * fy
     return (
-        aa * level[ja, ia, 0] + ab * level[ja, ib, 0] + ba * level[jb, ia, 0] + bb * level[jb, ib, 0],
-        aa * level[ja, ia, 1] + ab * level[ja, ib, 1] + ba * level[jb, ia, 1] + bb * level[jb, ib, 1],
-        aa * level[ja, ia, 2] + ab * level[ja, ib, 2] + ba * level[jb, ia, 2] + bb * level[jb, ib, 2],
+        wa * texels[a, 0] + wb * texels[b, 0] + wc * texels[c, 0] + wd * texels[d, 0],
+        wa * texels[a, 1] + wb * texels[b, 1] + wc * texels[c, 1] + wd * texels[d, 1],
+        wa * texels[a, 2] + wb * texels[b, 2] + wc * texels[c, 2] + wd * texels[d, 2],
     )
 
 
 @njit(cache=True, nogil=True)
-def _trilinear(levels: tuple[F32, ...], u: float, v: float, lod: float) -> tuple[float, float, float]:
-    top = len(levels) - 1
+def _trilinear(texels: F32, start: I64, side: I64, u: float, v: float, lod: float) -> tuple[float, float, float]:
+    top = side.shape[0] - 1
     k = min(int(lod), top)
     t = np.float32(lod - k)
-    r, g, b = _bilinear(levels[k], u, v)
+    r, g, b = _bilinear(texels, start[k], side[k], u, v)
     if t > 0 and k < top:
-        r1, g1, b1 = _bilinear(levels[k + 1], u, v)
+        r1, g1, b1 = _bilinear(texels, start[k + 1], side[k + 1], u, v)
         s = np.float32(1) - t
         return r * s + r1 * t, g * s + g1 * t, b * s + b1 * t
     return r, g, b
@@ -94,7 +128,9 @@ def draw(
     uv: F64,
     uv_faces: I32,
     lod: F32,
-    levels: tuple[F32, ...],
+    texels: F32,
+    level_start: I64,
+    level_side: I64,
     normals: F64,
     light: F64,
     ambient: float,
@@ -106,7 +142,8 @@ def draw(
 ) -> None:
     """Render over the prepared background images rgb (n, n, 3), alpha, depth and face (n, n).
 
-    points: (V, 3) projected into the supersampled image of n * supersample; lod: (F,); normals: (V, 3), or
+    points: (V, 3) projected into the supersampled image of n * supersample; lod: (F,); texels and
+    levels: those of a Pyramid; normals: (V, 3), or
     (0, 3) for no light. Only pixels that the mesh covers are written; rgb is the mean of the samples over white,
     depth and face are those of the sample just right of and below the pixel's middle.
     """
@@ -126,9 +163,7 @@ def draw(
         if start[k] == start[k + 1]:
             continue
         top = k * rows
-        scan_band(
-            points, faces, n * s, members[start[k] : start[k + 1]], top, left, near_depth, near_face, near_bary
-        )
+        scan_band(points, faces, n * s, members[start[k] : start[k + 1]], top, left, near_depth, near_face, near_bary)
         for row in range(min(BAND, n - k * BAND)):
             j = k * BAND + row
             for column in range(width // s):
@@ -145,7 +180,7 @@ def draw(
                         p, q, r = uv_faces[f, 0], uv_faces[f, 1], uv_faces[f, 2]
                         u = b0 * uv[p, 0] + b1 * uv[q, 0] + b2 * uv[r, 0]
                         v = b0 * uv[p, 1] + b1 * uv[q, 1] + b2 * uv[r, 1]
-                        cr, cg, cb = _trilinear(levels, u, v, lod[f])
+                        cr, cg, cb = _trilinear(texels, level_start, level_side, u, v, lod[f])
                         if shaded:
                             gain = np.float32(_lit(faces, f, b0, b1, b2, normals, light, ambient))
                             cr, cg, cb = cr * gain, cg * gain, cb * gain

@@ -19,6 +19,7 @@ from scipy.sparse.linalg import cg
 
 from recon3d_runner.engines.nvdiffrec.geometry import edge_table
 from recon3d_runner.engines.nvdiffrec.unwrap import Atlas
+from recon3d_runner.raster import Rasteriser
 from recon3d_runner.raster.cpu import project, rasterize, vertex_normals
 from recon3d_runner.types import F32, F64, I32, Bool, View
 
@@ -58,10 +59,10 @@ def texel_map(atlas: Atlas) -> TexelMap:
     return TexelMap(face, bary)
 
 
-def look(vertices: F64, faces: I32, view: View) -> Sight:
+def look(vertices: F64, faces: I32, view: View, rasteriser: Rasteriser) -> Sight:
     """Depth buffer and trust of one view."""
     size = view.rgb.shape[0]
-    _, depth, _ = rasterize(project(vertices, view.camera, size), faces, size)
+    _, depth, _ = rasteriser.rasterize(project(vertices, view.camera, size), faces, size)
     pixel = float(np.linalg.norm(view.camera.centre)) / view.camera.focal(size)
     filled = np.where(np.isfinite(depth), depth, np.float32(1e6))
     # An occlusion edge: depth that no slope explains between neighbours, or the background.

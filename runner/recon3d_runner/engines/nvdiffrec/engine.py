@@ -9,6 +9,7 @@ from recon3d_contract.errors import Code, Recon3dError
 from recon3d_contract.spec import JobSpec
 
 from recon3d_runner.engines.nvdiffrec import bake, fusion, geometry, profiles, remesh, repair, texture, unwrap
+from recon3d_runner.raster import Rasteriser
 from recon3d_runner.raster.cpu import vertex_normals
 from recon3d_runner.run import Run
 from recon3d_runner.scene.assemble import Scene
@@ -18,7 +19,7 @@ PRIOR = 0.3
 """mu of the texture pass: higher values keep the projection's sharpness, lower ones fit noise."""
 
 
-def surface(scene: Scene, plan: profiles.Plan, run: Run) -> tuple[F64, I32]:
+def surface(scene: Scene, plan: profiles.Plan, rasteriser: Rasteriser, run: Run) -> tuple[F64, I32]:
     """Stages fuse and geometry: a closed mesh without self-intersections, world units."""
     with run.stage("fuse"):
         vertices, faces, _ = fusion.fuse(scene.views, plan.voxels, run)
@@ -39,24 +40,24 @@ def surface(scene: Scene, plan: profiles.Plan, run: Run) -> tuple[F64, I32]:
         with ThreadPoolExecutor() as pool:
             prepared = list(pool.map(lambda view: fusion.prepare(view, size), scene.views))
         options = geometry.GeometryOptions(iterations=plan.geometry_iterations)
-        vertices, faces, _ = geometry.refine(vertices, faces, scene.views, prepared, options, run)
+        vertices, faces, _ = geometry.refine(vertices, faces, scene.views, prepared, options, rasteriser, run)
         vertices, left = repair.repair(vertices, faces)
         if left:
             run.warn("self_intersections", f"{left} pairs of faces still cross after repair.")
     return vertices, faces
 
 
-def reconstruct(scene: Scene, spec: JobSpec, run: Run) -> TexturedMesh:
+def reconstruct(scene: Scene, spec: JobSpec, rasteriser: Rasteriser, run: Run) -> TexturedMesh:
     """Run the engine on calibrated views."""
     plan = profiles.plan(spec)
-    vertices, faces = surface(scene, plan, run)
+    vertices, faces = surface(scene, plan, rasteriser, run)
     with run.stage("unwrap"):
-        atlas = unwrap.unwrap(vertices, faces, scene.views, plan.texture_limit, plan.texture_size, run)
+        atlas = unwrap.unwrap(vertices, faces, scene.views, plan.texture_limit, plan.texture_size, rasteriser, run)
     with run.stage("texture"):
         texels = bake.texel_map(atlas)
         run.tick(0.05)
         with ThreadPoolExecutor() as pool:
-            sights = list(pool.map(lambda view: bake.look(vertices, faces, view), scene.views))
+            sights = list(pool.map(lambda view: bake.look(vertices, faces, view, rasteriser), scene.views))
         run.tick(0.15)
         colour, weight = bake.gather(texels, vertices, faces, sights)
         run.tick(0.25)
@@ -72,6 +73,7 @@ def reconstruct(scene: Scene, spec: JobSpec, run: Run) -> TexturedMesh:
             plan.texture_iterations,
             PRIOR,
             plan.stride,
+            rasteriser,
             run,
         )
     pixels = np.round(np.clip(colour, 0, 1) * 255).astype(np.uint8)

@@ -20,8 +20,8 @@ from scipy import sparse
 
 from recon3d_runner.engines.nvdiffrec.fusion import Silhouette
 from recon3d_runner.engines.nvdiffrec.remesh import flip, relax
-from recon3d_runner.raster import jacobian
-from recon3d_runner.raster.cpu import project, rasterize, vertex_normals
+from recon3d_runner.raster import Rasteriser, jacobian
+from recon3d_runner.raster.cpu import project, vertex_normals
 from recon3d_runner.run import Run
 from recon3d_runner.types import F64, I32, View
 
@@ -84,6 +84,7 @@ def _normal_equations(
     wings: I32,
     options: GeometryOptions,
     gate_scale: float,
+    rasteriser: Rasteriser,
 ) -> tuple[F64, F64, float, int]:
     """Blocks (F, 6), right-hand sides (F, 3), loss and pixel count over all views."""
 
@@ -92,7 +93,7 @@ def _normal_equations(
         size = p.distance.shape[0]
         focal = view.camera.focal(size)
         points = project(vertices, view.camera, size)
-        face, depth, bary = rasterize(points, faces, size)
+        face, depth, bary = rasteriser.rasterize(points, faces, size)
         blocks = np.zeros((len(faces), 6))
         rhs = np.zeros((len(faces), 3))
         pixel = float(np.linalg.norm(view.camera.centre)) / focal
@@ -120,11 +121,9 @@ def _normal_equations(
             edges,
             wings,
             points,
-            vertices,
             faces,
             normals,
             view.camera.rotation,
-            view.camera.centre,
             focal,
             face,
             p.distance,
@@ -189,6 +188,7 @@ def refine(
     views: list[View],
     prepared: list[Silhouette],
     options: GeometryOptions,
+    rasteriser: Rasteriser,
     run: Run,
 ) -> tuple[F64, I32, list[float]]:
     """Run pass 1. Returns vertices, faces (edges may have been flipped) and the loss per iteration."""
@@ -202,7 +202,7 @@ def refine(
         normals = vertex_normals(vertices, faces)
         gate_scale = max(0.25, 1.0 - 1.5 * t)
         blocks, rhs, loss, used = _normal_equations(
-            vertices, faces, normals, views, prepared, edges, wings, options, gate_scale
+            vertices, faces, normals, views, prepared, edges, wings, options, gate_scale, rasteriser
         )
         data, vector = _assemble(blocks, rhs, faces, len(vertices))
         smooth = _Smoothness(vertices, faces, normals)

@@ -21,7 +21,8 @@ from numba import njit
 
 from recon3d_runner.engines.nvdiffrec.bake import Sight, spread
 from recon3d_runner.engines.nvdiffrec.unwrap import Atlas
-from recon3d_runner.raster.cpu import project, rasterize
+from recon3d_runner.raster import Rasteriser
+from recon3d_runner.raster.cpu import project
 from recon3d_runner.raster.kernels import face_lod
 from recon3d_runner.run import Run
 from recon3d_runner.types import F32, F64, I32, Bool
@@ -74,12 +75,12 @@ def _collect(
     return place, colour, weight
 
 
-def collect(vertices: F64, faces: I32, atlas: Atlas, sight: Sight, stride: int) -> Samples:
+def collect(vertices: F64, faces: I32, atlas: Atlas, sight: Sight, stride: int, rasteriser: Rasteriser) -> Samples:
     """All trusted pixels of one view (every `stride`-th in both directions)."""
     view = sight.view
     size = view.rgb.shape[0]
     points = project(vertices, view.camera, size)
-    face, _, bary = rasterize(points, faces, size)
+    face, _, bary = rasteriser.rasterize(points, faces, size)
     lod = face_lod(points, faces, atlas.uv, atlas.uv_faces, atlas.size)
     a, b, c = (vertices[faces[:, k]] for k in range(3))
     normal = np.cross(b - a, c - a)
@@ -219,6 +220,7 @@ def optimise(
     iterations: int,
     prior: float,
     stride: int,
+    rasteriser: Rasteriser,
     run: Run,
 ) -> tuple[F32, list[float]]:
     """Run pass 2 from the projected texture `start` (T, T, 3).
@@ -227,7 +229,7 @@ def optimise(
     and the weighted mean squared error before every iteration.
     """
     with ThreadPoolExecutor() as pool:
-        samples = list(pool.map(lambda s: collect(vertices, faces, atlas, s, stride), sights))
+        samples = list(pool.map(lambda s: collect(vertices, faces, atlas, s, stride, rasteriser), sights))
     weight = sum(float(s.weight.sum(dtype=np.float64)) for s in samples)
     if weight == 0:
         return start, []

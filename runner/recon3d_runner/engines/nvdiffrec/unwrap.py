@@ -19,7 +19,8 @@ from scipy.sparse.csgraph import connected_components
 
 from recon3d_runner.engines.nvdiffrec.geometry import edge_table
 from recon3d_runner.quality.uv_checks import overlapping_within
-from recon3d_runner.raster.cpu import project, rasterize
+from recon3d_runner.raster import Rasteriser
+from recon3d_runner.raster.cpu import project
 from recon3d_runner.run import Run
 from recon3d_runner.types import F32, F64, I32, View
 
@@ -56,7 +57,7 @@ def _count_faces(face: I32, faces: int) -> F32:
     return out
 
 
-def _scores(vertices: F64, faces: I32, views: list[View], size: int) -> tuple[F32, F32]:
+def _scores(vertices: F64, faces: I32, views: list[View], size: int, rasteriser: Rasteriser) -> tuple[F32, F32]:
     """(views, F) how well each view shows each face (0 unseen, 1 frontal and whole), and its facing cosine."""
     a, b, c = (vertices[faces[:, k]] for k in range(3))
     normal = np.cross(b - a, c - a)
@@ -67,7 +68,7 @@ def _scores(vertices: F64, faces: I32, views: list[View], size: int) -> tuple[F3
         ray = view.camera.centre - middle
         cosine = (normal * ray).sum(1) / np.linalg.norm(ray, axis=1)
         points = project(vertices, view.camera, size)
-        face, _, _ = rasterize(points, faces, size)
+        face, _, _ = rasteriser.rasterize(points, faces, size)
         seen = _count_faces(face, len(faces))
         p, q, r = (points[faces[:, k], :2] for k in range(3))
         area = np.abs((q[:, 0] - p[:, 0]) * (r[:, 1] - p[:, 1]) - (r[:, 0] - p[:, 0]) * (q[:, 1] - p[:, 1])) / 2
@@ -180,10 +181,18 @@ def _window_max(values: np.ndarray, w: int) -> np.ndarray:
     return np.asarray(centred[w // 2 : w // 2 + len(values) - w + 1])
 
 
-def unwrap(vertices: F64, faces: I32, views: list[View], max_size: int, size: int | None, run: Run) -> Atlas:
+def unwrap(
+    vertices: F64,
+    faces: I32,
+    views: list[View],
+    max_size: int,
+    size: int | None,
+    rasteriser: Rasteriser,
+    run: Run,
+) -> Atlas:
     """Make the atlas. `size` fixes the texture's side; else it follows the inputs' pixel density up to `max_size`."""
     image = views[0].rgb.shape[0]
-    score, cosine = _scores(vertices, faces, views, min(image, 2048))
+    score, cosine = _scores(vertices, faces, views, min(image, 2048), rasteriser)
     run.tick(0.3)
     seen = score.max(0) > 0
     label = np.where(seen, score.argmax(0), cosine.argmax(0)).astype(np.int32)
