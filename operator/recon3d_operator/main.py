@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import signal
 import sys
 import time
 from collections.abc import Mapping
@@ -34,6 +35,11 @@ _POOL: Final = 64
 
 def wire(registry: kopf.OperatorRegistry, controller: Controller, synced: asyncio.Event) -> None:
     """Have Kopf tell `controller` of jobs, runner Pods and quotas; set `synced` when all that exist were told."""
+
+    async def login(**details: Any) -> kopf.ConnectionInfo | None:
+        return kopf.login_with_service_account(**details) or kopf.login_with_kubeconfig(**details)
+
+    kopf.on.login(registry=registry)(login)
     sources: tuple[tuple[tuple[str, ...], dict[str, Any]], ...] = (
         ((GROUP, VERSION, PLURAL), {}),
         (("", "v1", "pods"), {"labels": {POD_SELECTOR: kopf.PRESENT}}),
@@ -79,36 +85,48 @@ async def load_configuration() -> Configuration:
     return configuration
 
 
-async def operate(settings: Settings, stop: asyncio.Event) -> None:
-    """Run the operator until `stop` is set. Raises StartError where it could not do its work."""
+async def operate(settings: Settings) -> None:
+    """Run the operator until SIGTERM or SIGINT. Raises StartError where it could not do its work."""
     async with ApiClient(await load_configuration()) as api:
         cluster = KubeCluster(api)
         await check(cluster, settings)
         controller = Controller(cluster, settings, time.time)
-        registry, synced, ready = kopf.OperatorRegistry(), asyncio.Event(), asyncio.Event()
+        registry, synced = kopf.OperatorRegistry(), asyncio.Event()
+        ready, stop, kopf_stop = asyncio.Event(), asyncio.Event(), asyncio.Event()
         wire(registry, controller, synced)
         scope: dict[str, Any] = {"namespaces": settings.namespaces} if settings.namespaces else {"clusterwide": True}
+        # Kopf, when it ends, cancels whatever was started after it: so our own work ends first, on our own signal.
+        work = asyncio.create_task(_work(controller, synced))
+        stopped = asyncio.create_task(_stopped(ready, stop))
         watches = asyncio.create_task(
             kopf.operator(
                 registry=registry,
                 settings=kopf_settings(),
                 standalone=True,
-                stop_flag=stop,
+                stop_flag=kopf_stop,
                 ready_flag=ready,
                 **scope,
             )
         )
-        work = asyncio.create_task(_work(controller, synced))
         try:
-            done, _ = await asyncio.wait({watches, work}, return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait({watches, work, stopped}, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 task.result()
         finally:
-            stop.set()
-            work.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await work
+            for task in (work, stopped):
+                task.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await task
+            kopf_stop.set()
             await watches
+
+
+async def _stopped(ready: asyncio.Event, stop: asyncio.Event) -> None:
+    """Return at SIGTERM or SIGINT, whose handlers Kopf has set as its own until it was ready."""
+    await ready.wait()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    await stop.wait()
 
 
 async def _work(controller: Controller, synced: asyncio.Event) -> None:
@@ -126,17 +144,8 @@ def main() -> int:
         sys.stderr.write(f"recon3d-operator: wrong settings\n{error}\n")
         return 2
     try:
-        asyncio.run(_main(settings))
+        asyncio.run(operate(settings))
     except StartError as error:
         sys.stderr.write(f"recon3d-operator: cannot start\n{error}\n")
         return 3
     return 0
-
-
-async def _main(settings: Settings) -> None:
-    import signal
-
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    await operate(settings, stop)
