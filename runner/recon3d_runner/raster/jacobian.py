@@ -167,7 +167,7 @@ def outline_terms(
         u = (points[p, 0] + points[q, 0]) / 2
         v = (points[p, 1] + points[q, 1]) / 2
         z = (points[p, 2] + points[q, 2]) / 2
-        if z <= 0.0 or u < 2.0 or v < 2.0 or u > size - 2.0 or v > size - 2.0:
+        if points[p, 2] <= 0.0 or points[q, 2] <= 0.0 or u < 2.0 or v < 2.0 or u > size - 2.0 or v > size - 2.0:
             continue
         ex, ey = points[q, 0] - points[p, 0], points[q, 1] - points[p, 1]
         length = np.sqrt(ex * ex + ey * ey)
@@ -191,11 +191,12 @@ def outline_terms(
         if g < 0.3 or (gx * ox + gy * oy) < 0.5 * g:
             continue
         r = value * z / focal
-        # Pixels moved per world unit of motion along a direction, times z / focal: all in world units.
-        rx, ry = (u - size / 2) / focal, (v - size / 2) / focal
+        # Pixels that the edge's middle moves per world unit of an end's motion, times z / focal: all in world
+        # units. An end moves in the image as its own depth and ray say, and the middle half as far.
         jac = np.zeros(2)
         for k in range(2):
             w = edges[e, k]
+            rx, ry = (points[w, 0] - size / 2) / focal, (points[w, 1] - size / 2) / focal
             cx = (
                 rotation[0, 0] * directions[w, 0]
                 + rotation[0, 1] * directions[w, 1]
@@ -211,7 +212,7 @@ def outline_terms(
                 + rotation[2, 1] * directions[w, 1]
                 + rotation[2, 2] * directions[w, 2]
             )
-            jac[k] = 0.5 * (gx * (cx - rx * cz) + gy * (cy - ry * cz))
+            jac[k] = 0.5 * z / points[w, 2] * (gx * (cx - rx * cz) + gy * (cy - ry * cz))
         weight = strength * length
         a, b = -1, -1
         for k in range(3):
