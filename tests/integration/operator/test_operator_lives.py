@@ -8,7 +8,7 @@ import time
 import pytest
 from kubecluster.client import Refused, eventually
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(120, func_only=True)]
 
 
 @pytest.fixture(autouse=True)
