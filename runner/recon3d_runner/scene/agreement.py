@@ -41,7 +41,9 @@ class Sight:
     """(h, h) index of the nearest outline point within BAND pixels, else -1."""
 
 
-BAND = 24
+BAND = 72
+CREASE = 0.5
+"""Second differences beyond this many pixels of depth mark a crease."""
 SLOPE_LIMIT = 15.0
 """A surface steeper than this, in pixels of depth per pixel, is a depth edge."""
 
@@ -62,12 +64,8 @@ def prepare(name: str, code: F32, inside: Bool, alpha: F32) -> Sight:
     core = ndimage.binary_erosion(inside)
     slope = np.hypot(gx, gy)
     slope[~core | (slope > jump)] = np.nan
-    rows, columns = np.nonzero(inside)
-    edge = inside & ~ndimage.binary_erosion(inside, iterations=2)
-    keep = ((rows % 3 == 1) & (columns % 3 == 1)) | edge[rows, columns]
-    rows, columns = rows[keep], columns[keep]
-    points = np.stack([2 * (columns + 0.5) / h - 1, 2 * (rows + 0.5) / h - 1, code[rows, columns]], 1)
     outline = _outline(alpha, h)
+    points = _points(code, inside, slope, jump, outline)
     nearest = np.full((h, h), -1, np.int32)
     if len(outline):
         at = np.clip(((outline[:, :2] + 1) * h / 2).astype(np.int64), 0, h - 1)
@@ -78,6 +76,32 @@ def prepare(name: str, code: F32, inside: Bool, alpha: F32) -> Sight:
         distance, index = ndimage.distance_transform_edt(seed, return_indices=True)
         nearest = np.where(distance <= BAND, which[index[0], index[1]], -1).astype(np.int32)
     return Sight(name, code, inside, slope.astype(np.float32), points.astype(np.float32), outline, nearest)
+
+
+def _points(code: F32, inside: Bool, slope: F32, jump: float, outline: F32) -> F32:
+    """(N, 3) u, v, code: sparse on smooth surface, every pixel near outlines, depth edges and creases.
+
+    Edges of flat-sided objects end between pixels, so that the outline's own points are added, with the depth of
+    the nearest object pixel.
+    """
+    h = code.shape[0]
+    bend = np.zeros_like(code)
+    bend[:, 1:-1] = np.abs(code[:, 2:] - 2 * code[:, 1:-1] + code[:, :-2])
+    bend[1:-1] = np.maximum(bend[1:-1], np.abs(code[2:] - 2 * code[1:-1] + code[:-2]))
+    sharp = inside & (np.isnan(slope) | (bend > CREASE * jump / SLOPE_LIMIT))
+    dense = ndimage.binary_dilation(sharp) & inside
+    rows, columns = np.nonzero(inside)
+    keep = ((rows % 3 == 1) & (columns % 3 == 1)) | dense[rows, columns]
+    rows, columns = rows[keep], columns[keep]
+    found = np.stack([2 * (columns + 0.5) / h - 1, 2 * (rows + 0.5) / h - 1, code[rows, columns]], 1)
+    if not len(outline):
+        return found.astype(np.float32)
+    at = np.clip(((outline[:, :2] + 1) * h / 2).astype(np.int64), 0, h - 1)
+    distance, index = ndimage.distance_transform_edt(~inside, return_indices=True)
+    near = distance[at[:, 1], at[:, 0]] <= 1.5
+    j, i = index[0][at[near, 1], at[near, 0]], index[1][at[near, 1], at[near, 0]]
+    rim = np.concatenate([outline[near, :2], code[j, i][:, None]], 1)
+    return np.concatenate([found, rim]).astype(np.float32)
 
 
 def _outline(alpha: F32, h: int) -> F32:

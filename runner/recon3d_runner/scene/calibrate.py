@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy import ndimage
 
 from recon3d_contract.errors import Code, Recon3dError
 from recon3d_runner.run import Run
@@ -20,14 +19,19 @@ from recon3d_runner.types import F64
 
 PRIOR_FOV = 40.0
 FOVS = (14.0, 22.0, 32.0, 42.0, 52.0, 64.0, 78.0)
-COARSE = (24.0, 16.0, 16.0, 8.0, 8.0)
-FINE = (8.0, 4.0, 2.0, 1.0, 1.0, 0.5, 0.5, 0.3, 0.3, 0.2, 0.2)
-GRID = 12.0
+SPANS = (0.4, 0.55, 0.75, 1.0, 1.25, 1.5, 1.8, 2.2)
+COARSE = (48.0, 32.0, 16.0, 16.0, 8.0, 8.0)
+FINE = (8.0, 4.0, 2.0, 1.0, 0.5, 0.3)
+FINE_STEPS = 6
+"""At most, at every scale."""
+GRID = 40.0
 """Residual scale in pixels at which the starting grid is compared."""
 JUDGE = 2.0
 """Residual scale in pixels at which hypotheses are compared."""
 AGREE = 0.62
 """Cost at JUDGE below which the views are taken to agree."""
+GOOD = 0.2
+"""Cost at JUDGE of views that agree as well as renders of one object do."""
 SIGMA_GAIN = 8.0
 """Residuals of neighbouring pixels are not independent: the formal sigma of the FOV is too small by about this."""
 
@@ -87,31 +91,28 @@ def _near_is_high(sights: list[Sight]) -> bool:
 
 
 def _first_ranges(sights: list[Sight], focal: float, high_is_near: bool) -> list[tuple[float, float]]:
-    """Starting values for (a, b): a few gains around the one that puts the outlines at distance 1.
+    """Starting values for (a, b): the depth that all codes span, as shares of the object's largest reach.
 
-    For each gain the offset makes every view's nearest point meet the extent that the side views show.
+    For each gain the offset makes the views' nearest points meet the extents that the side views show.
     """
     rotation = frames()
     extents = _extents(sights)
-    nearest, reach, rim = [], [], []
+    nearest, reach = [], []
+    lowest, highest = np.inf, -np.inf
     for s in sights:
         forward = rotation[s.name][2]
         k = int(np.argmax(np.abs(forward)))
         extent = extents.get((k, int(-np.sign(forward[k]))))
         if extent is None or not s.inside.any():
             continue
-        codes = s.code[s.inside]
-        edge = s.inside & ~ndimage.binary_erosion(s.inside, iterations=2)
-        nearest.append(float(codes.max() if high_is_near else codes.min()))
+        low, high = (float(x) for x in np.percentile(s.code[s.inside], (0.5, 99.5)))
+        lowest, highest = min(lowest, low), max(highest, high)
+        nearest.append(high if high_is_near else low)
         reach.append(extent / focal)
-        rim.append(float(np.median(s.code[edge])))
-    if not nearest:
+    if not nearest or highest <= lowest:
         return []
-    near, far = np.array(nearest), np.array(rim)
-    gain = -float(np.mean(reach)) / (float(np.mean(near - far)) or 1.0)
-    return [
-        (1.0 - float(np.mean(reach)) - b * float(near.mean()), b) for b in gain * np.array([0.5, 0.65, 0.8, 1.0, 1.3])
-    ]
+    gain = (-1.0 if high_is_near else 1.0) * max(reach) / (highest - lowest)
+    return [(1.0 - float(np.mean(reach)) - b * float(np.mean(nearest)), b) for b in gain * np.array(SPANS)]
 
 
 class Calibrator:
@@ -158,12 +159,15 @@ class Calibrator:
         starts = self._starts(problem.sights)
         if not starts:
             raise Recon3dError(Code.INCONSISTENT_VIEWS, message="No view shows an object in front of its background.")
-        judged = sorted((problem.evaluate(h, GRID).cost, k) for k, h in enumerate(starts))
+        thin = Problem(problem.sights, stride=8)
+        judged = sorted((thin.evaluate(h, GRID).cost, k) for k, h in enumerate(starts))
         self.run.tick(0.3)
+        rough = [self._refine(thin, starts[k], COARSE) for _, k in judged[:6]]
+        rough.sort(key=lambda fit: fit.cost)
+        self.run.tick(0.4)
         best: Fit | None = None
-        for _, k in judged[:4]:
-            fit = self._refine(problem, starts[k], COARSE)
-            self.run.tick(0.4)
+        for start in rough[:3]:
+            fit = self._refine(problem, start.hypothesis, COARSE)
             if best is None or fit.cost < best.cost:
                 best = fit
             if best.cost < 0.7 * AGREE:
@@ -171,10 +175,10 @@ class Calibrator:
         assert best is not None
         return best
 
-    def _refine(self, problem: Problem, start: Hypothesis, scales: tuple[float, ...]) -> Fit:
+    def _refine(self, problem: Problem, start: Hypothesis, scales: tuple[float, ...], steps: int = 1) -> Fit:
         if not self.free.any():
             return problem.evaluate(start, JUDGE)
-        fit = problem.refine(start, list(scales), self.free)
+        fit = problem.refine(start, list(scales), self.free, steps)
         return replace(problem.evaluate(fit.hypothesis, JUDGE), sigma_fov=fit.sigma_fov)
 
     def orient(self, base: Fit) -> tuple[Fit, Arrangement]:
@@ -197,7 +201,19 @@ class Calibrator:
                     best, current, found = fit, option, True
             if not found:
                 break
-        return best, current
+        return self._without_needless(best, current)
+
+    def _without_needless(self, best: Fit, found: Arrangement) -> tuple[Fit, Arrangement]:
+        """Undo every repair without which the views agree as well: on a symmetric object it repaired nothing."""
+        options = [replace(found, swapped=False)] if found.swapped else []
+        options += [
+            replace(found, turns={v: t for v, t in found.turns.items() if v != view}) for view in found.turns
+        ]
+        for option in options:
+            fit = self._refine(Problem(option.apply(self.sights), stride=2), best.hypothesis, COARSE)
+            if fit.cost < max(best.cost + 0.03, 0.7 * AGREE):
+                return self._without_needless(fit, option)
+        return best, found
 
     def solve(self) -> Solution:
         """Run the whole search. Raises INCONSISTENT_VIEWS naming the worst view."""
@@ -209,25 +225,31 @@ class Calibrator:
                 again = self.coarse(arrangement)
                 best = again if again.cost < best.cost else best
         problem = Problem(arrangement.apply(self.sights))
-        fit = self._refine(problem, best.hypothesis, FINE)
+        thin = Problem(problem.sights, stride=3)
+        near = self._refine(thin, best.hypothesis, FINE[:4], FINE_STEPS)
         self.run.tick(0.8)
         if self.known.ray is None:
-            as_ray = self._refine(problem, replace(fit.hypothesis, ray=True), FINE[2:])
-            if self._sharp(problem, as_ray) < 0.9 * self._sharp(problem, fit):
-                fit = as_ray
+            as_ray = self._refine(thin, replace(near.hypothesis, ray=True), FINE[2:4], FINE_STEPS)
+            if self._sharp(thin, as_ray) < 0.95 * self._sharp(thin, near):
+                near = as_ray
+        fit = self._refine(problem, near.hypothesis, FINE[3:], FINE_STEPS)
+        self.run.tick(0.9)
         if fit.cost >= AGREE:
             raise self._inconsistent(fit, arrangement)
         sigma = SIGMA_GAIN * fit.sigma_fov
-        confidence = 1.0 if not self.free[0] else float(1 / (1 + (sigma / 0.25) ** 2))
-        prior = None
-        if confidence < 0.5:
+        confidence, prior = 1.0, None
+        if self.free[0]:
+            # Views that agree less than they should are less to be trusted than the residuals' curvature says.
+            doubt = sigma * max(1.0, fit.cost / GOOD)
+            confidence = float(1 / (1 + (doubt / 0.25) ** 2))
+        if self.free[0] and sigma > 0.25 and confidence < 0.5:
             prior = f"the views do not fix the angle of view (+-{sigma:.1f} deg); {PRIOR_FOV:g} deg assumed"
             focal = 1 / float(np.tan(np.radians(PRIOR_FOV) / 2))
             h = fit.hypothesis
             shrink = h.focal / focal
             start = Hypothesis(focal, 1 + (h.a - 1) * shrink, h.b * shrink, h.ray)
             fixed: F64 = self.free * np.array([0.0, 1.0, 1.0])
-            pinned = problem.refine(start, list(FINE), fixed) if fixed.any() else problem.evaluate(start, JUDGE)
+            pinned = problem.refine(start, list(FINE), fixed, FINE_STEPS) if fixed.any() else problem.evaluate(start, JUDGE)
             fit = replace(problem.evaluate(pinned.hypothesis, JUDGE), sigma_fov=fit.sigma_fov)
         return Solution(fit, arrangement, confidence, prior)
 
@@ -236,7 +258,7 @@ class Calibrator:
         problem = Problem(solution.arrangement.apply(self.sights))
         start = replace(solution.fit.hypothesis, a=0.0)
         fixed = self.free * np.array([1.0 if solution.prior is None else 0.0, 0.0, 1.0])
-        fit = problem.refine(start, list(FINE[3:]), fixed) if fixed.any() else problem.evaluate(start, JUDGE)
+        fit = problem.refine(start, list(FINE[3:]), fixed, FINE_STEPS) if fixed.any() else problem.evaluate(start, JUDGE)
         return replace(solution, fit=replace(problem.evaluate(fit.hypothesis, JUDGE), sigma_fov=fit.sigma_fov))
 
     def _sharp(self, problem: Problem, fit: Fit) -> float:

@@ -16,9 +16,11 @@ from recon3d_runner.scene.agreement import Sight, depth_residuals, frames, lift,
 from recon3d_runner.types import F64
 
 WINDOW = 1.0
-REACH = 60.0
+REACH = 100.0
 HIDDEN = 3.0
 DEPTH_SCALE = 1.5
+SETTLED = 5e-5
+"""Relative change of the focal length, and of the offset, at which a scale is done."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ class Problem:
         self.sights = sights
         self.points = [s.points[::stride] for s in sights]
         self.sparse = [p[:: max(1, len(p) // (6000 // stride))] for p in self.points]
-        self.window = WINDOW if stride == 1 else 2.5
+        self.window = WINDOW * (1 if stride == 1 else 2.5 if stride <= 4 else 4.0)
         self.rotation = frames()
 
     def _move(self, points: F64, i: int, j: int) -> F64:
@@ -202,14 +204,20 @@ class Problem:
         full *= min(1.0, float(np.min(limit / np.maximum(np.abs(full), 1e-12))))
         return replace(h, focal=h.focal * float(np.exp(full[0])), a=h.a + float(full[1]), b=h.b + float(full[2])), sigma
 
-    def refine(self, h: Hypothesis, scales: list[float], free: F64, damping: float = 1e-4) -> Fit:
-        """Steps with shrinking scale; returns the last hypothesis with its cost and sigma."""
+    def refine(
+        self, h: Hypothesis, scales: list[float], free: F64, steps: int = 1, damping: float = 1e-4
+    ) -> Fit:
+        """Up to `steps` steps at every scale, until they settle; returns the last hypothesis with its cost and sigma."""
         sigma = np.inf
         for scale in scales:
-            try:
-                h, sigma = self.step(h, scale, free, damping)
-            except np.linalg.LinAlgError:
-                break
+            for _ in range(steps):
+                before = h
+                try:
+                    h, sigma = self.step(h, scale, free, damping)
+                except np.linalg.LinAlgError:
+                    break
+                if abs(h.focal / before.focal - 1) < SETTLED and abs(h.a - before.a) < SETTLED:
+                    break
         fit = self.evaluate(h, scales[-1])
         return replace(fit, sigma_fov=sigma * np.degrees(h.focal * 2 / (1 + h.focal**2)))
 
