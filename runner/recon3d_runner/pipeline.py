@@ -6,8 +6,8 @@ read back -> previews, quality, report. The supervisor's process boundary is out
 
 from __future__ import annotations
 
+import os
 import resource
-from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 
 from recon3d_contract import layout
@@ -18,7 +18,7 @@ from recon3d_runner.engines.nvdiffrec import engine as nvdiffrec
 from recon3d_runner.export import export_mesh
 from recon3d_runner.glb import read_glb
 from recon3d_runner.previews import write_comparison, write_previews
-from recon3d_runner.provenance import threads
+from recon3d_runner.provenance import parameters, threads
 from recon3d_runner.quality.evaluate import evaluate
 from recon3d_runner.quality.leave_one_out import leave_one_out
 from recon3d_runner.raster import Rasteriser, open_rasteriser
@@ -48,24 +48,23 @@ def deliver(request: EngineRequest, scene: Scene, made: TexturedMesh, rasteriser
     with run.stage("export"):
         export_mesh(made, out, request.spec.output.formats)
         mesh = read_glb(out / layout.MESH_GLB, made.unseen)
-    cores = threads({})
+    cores = threads(os.environ)
     cameras = {view.name: view.camera for view in scene.views}
     with run.stage("previews"):
         write_previews(mesh, cameras, out, threads=cores, tick=run.tick)
     with run.stage("evaluate"):
-        with ThreadPoolExecutor(1) as pool:
-            alone = pool.submit(leave_one_out, mesh.vertices, mesh.faces, scene.views, rasteriser)
-            measured = evaluate(
-                mesh,
-                scene.views,
-                scene.calibration,
-                alone.result(),
-                engine=request.engine,
-                thresholds=request.spec.quality,
-                backgrounds=scene.backgrounds,
-                threads=cores,
-                tick=run.tick,
-            )
+        alone = leave_one_out(mesh.vertices, mesh.faces, scene.views, rasteriser)
+        measured = evaluate(
+            mesh,
+            scene.views,
+            scene.calibration,
+            alone,
+            engine=request.engine,
+            thresholds=request.spec.quality,
+            backgrounds=scene.backgrounds,
+            threads=cores,
+            tick=run.tick,
+        )
         quality = measured.quality
         (out / layout.QUALITY).write_text(quality.to_json())
         write_comparison(scene.views, measured.references, measured.renders, out)
@@ -78,7 +77,7 @@ def deliver(request: EngineRequest, scene: Scene, made: TexturedMesh, rasteriser
             references=measured.references,
             renders={name: r.rgb for name, r in measured.renders.items()},
             timings=dict(getattr(run, "seconds", {})),
-            parameters=request.spec.model_dump(mode="json", by_alias=True),
+            parameters=parameters(request.spec),
             provenance={"input": request.manifest, "seed": request.spec.seed, "versions": versions},
             warnings=notices,
         )

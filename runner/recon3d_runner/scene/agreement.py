@@ -16,9 +16,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from numba import njit
+from recon3d_contract.conventions import POSITION, camera_axes
 from scipy import ndimage
 
-from recon3d_contract.conventions import POSITION, camera_axes
 from recon3d_runner.types import F32, F64, I32, Bool
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from recon3d_contract.conventions import POSITION, VIEWS
@@ -21,6 +22,8 @@ from recon3d_runner.scene.masks import Mask, background_code, find_mask
 from recon3d_runner.scene.orient import Arrangement, Turn
 from recon3d_runner.scene.solve import Fit, Hypothesis
 from recon3d_runner.types import F32, Calibration, Camera, View
+
+T = TypeVar("T")
 
 MIN_PIXELS = 64
 """A view with fewer object pixels than this shows no object."""
@@ -40,6 +43,13 @@ class Scene:
     calibration: Calibration
     backgrounds: dict[str, F32]
     """(3,) background colour of every view's file."""
+
+
+def _present(value: T | None) -> T:
+    """Narrow what every view has once one of them has depth."""
+    if value is None:
+        raise ValueError("a view lacks its depth")
+    return value
 
 
 @dataclass(frozen=True)
@@ -84,12 +94,10 @@ def _check_view(view: RawView, mask: Mask) -> None:
 
 def _codes(view: RawView, mask: Mask) -> _Depth:
     """Depth codes in levels of the file, smoothed within their rounding where that is coarse."""
-    assert view.gray is not None
-    assert mask.inside_depth is not None
-    inside = mask.inside_depth
-    levels = np.unique(view.gray[inside])
+    inside, gray = _present(mask.inside_depth), _present(view.gray)
+    levels = np.unique(gray[inside])
     step = float(np.median(np.diff(levels))) if len(levels) > 1 else 1.0
-    code = view.gray.astype(np.float32)
+    code = gray.astype(np.float32)
     spread = float(np.ptp(code[inside]))
     if step > COARSE_STEP * spread / max(1.0, float(np.sqrt(inside.sum()))):
         scaled = code / np.float32(step)
@@ -99,7 +107,7 @@ def _codes(view: RawView, mask: Mask) -> _Depth:
 
 def _known(spec: JobSpec) -> Known:
     depth, cameras = spec.depth, spec.cameras
-    turns = {
+    turns: dict[str, Turn] = {
         name: Turn(int(s.roll_deg or 0) // 90, bool(s.mirror))
         for name, s in cameras.views.items()
         if s.roll_deg is not None or s.mirror is not None
@@ -119,7 +127,7 @@ def _known(spec: JobSpec) -> Known:
     )
 
 
-def _silhouettes_only(raw: list[RawView], masks: list[Mask], known: Known, run: Run) -> Solution:
+def _silhouettes_only(raw: list[RawView], known: Known, run: Run) -> Solution:
     """Without depth nothing fixes the angle of view: the given one or the prior is taken."""
     fov = known.fov_deg or PRIOR_FOV
     focal = 1 / float(np.tan(np.radians(fov) / 2))
@@ -166,10 +174,8 @@ def _calibrate(raw: list[RawView], masks: list[Mask], known: Known, run: Run) ->
         sights: list[Sight] = []
 
         def one(k: int) -> tuple[_Depth, Sight]:
-            inside = masks[k].inside_depth
-            assert inside is not None
             depth = _codes(raw[k], masks[k])
-            return depth, prepare(raw[k].name, depth.code, inside, masks[k].alpha)
+            return depth, prepare(raw[k].name, depth.code, _present(masks[k].inside_depth), masks[k].alpha)
 
         with ThreadPoolExecutor() as pool:
             for k, (depth, sight) in enumerate(pool.map(one, range(len(raw)))):
@@ -178,13 +184,11 @@ def _calibrate(raw: list[RawView], masks: list[Mask], known: Known, run: Run) ->
         run.tick(0.2)
         calibrator = Calibrator(sights, known, run)
         solution = calibrator.solve()
-        gray = raw[0].gray
-        assert gray is not None
-        encoding = _encoding(known, solution, raw[0].gray_max > 255, background_code(gray))
+        encoding = _encoding(known, solution, raw[0].gray_max > 255, background_code(_present(raw[0].gray)))
         if encoding == "metric" and calibrator.free[1]:
             solution = calibrator.without_offset(solution)
     else:
-        solution = _silhouettes_only(raw, masks, known, run)
+        solution = _silhouettes_only(raw, known, run)
         encoding = None
     return _assemble(raw, masks, depths, known, solution, encoding, run)
 
@@ -211,7 +215,9 @@ def _assemble(
     distance = _distance(known, solution, encoding)
     rotation = frames()
     by_name = {view.name: k for k, view in enumerate(raw)}
-    views, backgrounds, described = [], {}, {}
+    views: list[View] = []
+    backgrounds: dict[str, F32] = {}
+    described: dict[str, dict[str, object]] = {}
     lowest, highest = np.inf, -np.inf
     for name in VIEWS:
         source = solution.arrangement.source(name)
@@ -221,8 +227,7 @@ def _assemble(
         depth, step = None, 0.0
         found = depths[k]
         if found is not None:
-            inside = masks[k].inside_depth
-            assert inside is not None
+            inside = _present(masks[k].inside_depth)
             z = (h.a + h.b * found.code) * distance
             if h.ray:
                 n = z.shape[0]

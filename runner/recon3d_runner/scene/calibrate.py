@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-
 from recon3d_contract.errors import Code, Recon3dError
+
 from recon3d_runner.run import Run
 from recon3d_runner.scene.agreement import Sight, frames
 from recon3d_runner.scene.orient import Arrangement
@@ -134,10 +134,11 @@ class Calibrator:
             return None
         if k.unit is not None:
             return 0.0, k.unit / k.distance
-        assert k.near is not None and k.far is not None
+        if k.near is None or k.far is None:
+            return None
         top = 255.0 if max(float(s.code.max()) for s in self.sights) <= 255.5 else 65535.0
         span = (k.far - k.near) / top / k.distance
-        if k.encoding == "black-near" or (k.encoding is None and not not _near_is_high(self.sights)):
+        if k.encoding == "black-near" or (k.encoding is None and not _near_is_high(self.sights)):
             return k.near / k.distance, span
         return k.far / k.distance, -span
 
@@ -165,15 +166,12 @@ class Calibrator:
         rough = [self._refine(thin, starts[k], COARSE) for _, k in judged[:6]]
         rough.sort(key=lambda fit: fit.cost)
         self.run.tick(0.4)
-        best: Fit | None = None
+        fits: list[Fit] = []
         for start in rough[:3]:
-            fit = self._refine(problem, start.hypothesis, COARSE)
-            if best is None or fit.cost < best.cost:
-                best = fit
-            if best.cost < 0.7 * AGREE:
+            fits.append(self._refine(problem, start.hypothesis, COARSE))
+            if fits[-1].cost < 0.7 * AGREE:
                 break
-        assert best is not None
-        return best
+        return min(fits, key=lambda fit: fit.cost)
 
     def _refine(self, problem: Problem, start: Hypothesis, scales: tuple[float, ...], steps: int = 1) -> Fit:
         if not self.free.any():
@@ -206,9 +204,7 @@ class Calibrator:
     def _without_needless(self, best: Fit, found: Arrangement) -> tuple[Fit, Arrangement]:
         """Undo every repair without which the views agree as well: on a symmetric object it repaired nothing."""
         options = [replace(found, swapped=False)] if found.swapped else []
-        options += [
-            replace(found, turns={v: t for v, t in found.turns.items() if v != view}) for view in found.turns
-        ]
+        options += [replace(found, turns={v: t for v, t in found.turns.items() if v != view}) for view in found.turns]
         for option in options:
             fit = self._refine(Problem(option.apply(self.sights), stride=2), best.hypothesis, COARSE)
             if fit.cost < max(best.cost + 0.03, 0.7 * AGREE):
@@ -249,7 +245,9 @@ class Calibrator:
             shrink = h.focal / focal
             start = Hypothesis(focal, 1 + (h.a - 1) * shrink, h.b * shrink, h.ray)
             fixed: F64 = self.free * np.array([0.0, 1.0, 1.0])
-            pinned = problem.refine(start, list(FINE), fixed, FINE_STEPS) if fixed.any() else problem.evaluate(start, JUDGE)
+            pinned = (
+                problem.refine(start, list(FINE), fixed, FINE_STEPS) if fixed.any() else problem.evaluate(start, JUDGE)
+            )
             fit = replace(problem.evaluate(pinned.hypothesis, JUDGE), sigma_fov=fit.sigma_fov)
         return Solution(fit, arrangement, confidence, prior)
 
@@ -258,7 +256,9 @@ class Calibrator:
         problem = Problem(solution.arrangement.apply(self.sights))
         start = replace(solution.fit.hypothesis, a=0.0)
         fixed = self.free * np.array([1.0 if solution.prior is None else 0.0, 0.0, 1.0])
-        fit = problem.refine(start, list(FINE[3:]), fixed, FINE_STEPS) if fixed.any() else problem.evaluate(start, JUDGE)
+        fit = (
+            problem.refine(start, list(FINE[3:]), fixed, FINE_STEPS) if fixed.any() else problem.evaluate(start, JUDGE)
+        )
         return replace(solution, fit=replace(problem.evaluate(fit.hypothesis, JUDGE), sigma_fov=fit.sigma_fov))
 
     def _sharp(self, problem: Problem, fit: Fit) -> float:

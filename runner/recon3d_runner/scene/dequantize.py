@@ -39,9 +39,9 @@ def _gradient(g: F32, inside: Bool, jump: float, out: F32) -> None:
 
 
 @njit(cache=True, nogil=True)
-def _solve(start: F32, code: F32, half: F32, inside: Bool, jump: float, iterations: int) -> F32:
-    """FISTA from `start`; `half` is each pixel's half interval."""
-    x = start.copy()
+def _solve(start: F32, code: F32, half: F32, inside: Bool, jump: float, iterations: int, x: F32) -> None:
+    """FISTA from `start` into `x`; `half` is each pixel's half interval."""
+    x[:] = start
     y = start.copy()
     grad = np.zeros_like(x)
     step = np.float32(1.0 / 32.0)  # The operator's norm: 16 per direction.
@@ -60,7 +60,6 @@ def _solve(start: F32, code: F32, half: F32, inside: Bool, jump: float, iteratio
                     v = min(max(y[j, i] - step * grad[j, i], lo), hi)
                     y[j, i] = v + momentum * (v - x[j, i])
                     x[j, i] = v
-    return x
 
 
 def _coarser(code: F32, half: F32, inside: Bool) -> tuple[F32, F32, Bool]:
@@ -68,7 +67,7 @@ def _coarser(code: F32, half: F32, inside: Bool) -> tuple[F32, F32, Bool]:
     n = code.shape[0] // 2
     blocks = code.reshape(n, 2, n, 2)
     keep = inside.reshape(n, 2, n, 2)
-    full = keep.all((1, 3))
+    full: Bool = np.asarray(keep.all((1, 3)))
     mean = blocks.mean((1, 3))
     return mean.astype(np.float32), half.reshape(n, 2, n, 2).mean((1, 3)).astype(np.float32), full
 
@@ -91,7 +90,9 @@ def dequantize(code: F32, inside: Bool, jump: float, iterations: int = 120, leve
             up = _upsample(x, pyramid[k + 1][2])
             x = np.where(np.isfinite(up), up, c).astype(np.float32)
             x = np.clip(x, c - h, c + h)
-        x = _solve(x, c, h, keep, float(jump * 2**k), iterations)
+        solved = np.empty_like(c)
+        _solve(x, c, h, keep, float(jump * 2**k), iterations, solved)
+        x = solved
     return x
 
 

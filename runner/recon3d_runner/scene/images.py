@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-
 from recon3d_contract.conventions import VIEWS
+
 from recon3d_runner.types import F32, U8
 
 

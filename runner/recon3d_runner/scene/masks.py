@@ -49,7 +49,7 @@ def _resize_mask(mask: Bool, size: int) -> Bool:
     """Nearest-neighbour to `size`; works for integer and other ratios."""
     at = (np.arange(size) + 0.5) * mask.shape[0] / size
     index = at.astype(np.int64)
-    return mask[index][:, index]
+    return np.asarray(mask[index][:, index])
 
 
 def _edge_alpha(rgb: F32, solid: Bool, empty: Bool, background: F32) -> F32:

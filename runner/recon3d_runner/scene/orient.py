@@ -29,7 +29,7 @@ class Turn:
 
     def uv(self, uv: NDArray[np.float32]) -> NDArray[np.float32]:
         """Apply to (N, 2) image coordinates or directions, origin in the middle."""
-        out = uv.copy()
+        out: NDArray[np.float32] = uv.copy()
         if self.mirror:
             out[:, 0] = -out[:, 0]
         for _ in range(self.roll % 4):

@@ -204,10 +204,8 @@ class Problem:
         full *= min(1.0, float(np.min(limit / np.maximum(np.abs(full), 1e-12))))
         return replace(h, focal=h.focal * float(np.exp(full[0])), a=h.a + float(full[1]), b=h.b + float(full[2])), sigma
 
-    def refine(
-        self, h: Hypothesis, scales: list[float], free: F64, steps: int = 1, damping: float = 1e-4
-    ) -> Fit:
-        """Up to `steps` steps at every scale, until they settle; returns the last hypothesis with its cost and sigma."""
+    def refine(self, h: Hypothesis, scales: list[float], free: F64, steps: int = 1, damping: float = 1e-4) -> Fit:
+        """Up to `steps` steps at every scale, until they settle; returns the last fit with its sigma."""
         sigma = np.inf
         for scale in scales:
             for _ in range(steps):

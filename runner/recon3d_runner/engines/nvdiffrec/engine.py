@@ -8,7 +8,7 @@ import numpy as np
 from recon3d_contract.errors import Code, Recon3dError
 from recon3d_contract.spec import JobSpec
 
-from recon3d_runner.engines.nvdiffrec import bake, fusion, geometry, profiles, remesh, repair, texture, unwrap
+from recon3d_runner.engines.nvdiffrec import bake, collapse, fusion, geometry, profiles, remesh, repair, texture, unwrap
 from recon3d_runner.raster import Rasteriser
 from recon3d_runner.raster.cpu import vertex_normals
 from recon3d_runner.run import Run
@@ -29,7 +29,7 @@ def surface(scene: Scene, plan: profiles.Plan, rasteriser: Rasteriser, run: Run)
                 "The six silhouettes have no common solid: carving them leaves nothing.",
                 {"faces": len(faces)},
             )
-        vertices, faces = remesh.decimate(vertices, faces, plan.faces)
+        vertices, faces = collapse.decimate(vertices, faces, plan.faces)
         faces = remesh.flip(vertices, faces)
         for _ in range(2):
             vertices = remesh.relax(vertices, faces, vertex_normals(vertices, faces), 0.5)

@@ -17,7 +17,7 @@ from scipy import ndimage
 from scipy.spatial import cKDTree
 
 from recon3d_runner.run import Run
-from recon3d_runner.types import F32, F64, I32, Bool, View
+from recon3d_runner.types import F32, F64, I32, View
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def outline_distance(alpha: F32, size: int, band: float = 6.0) -> F32:
     inside = small >= 0.5
     outward = ndimage.distance_transform_edt(~inside) - 0.5
     inward = ndimage.distance_transform_edt(inside) - 0.5
-    distance = np.where(inside, -inward, outward).astype(np.float32)
+    distance: F32 = np.where(inside, -inward, outward).astype(np.float32)
     contours = find_contours(np.pad(alpha, 1), 0.5)
     if not contours:
         return distance

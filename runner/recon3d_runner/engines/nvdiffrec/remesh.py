@@ -1,8 +1,7 @@
-"""Fewer, better triangles on a closed manifold: quadric edge collapse, edge flips, tangential smoothing.
+"""Better triangles on a closed manifold: Delaunay edge flips and tangential smoothing.
 
 Every pass works on independent neighbourhoods: an operation locks the vertices that it looked at, so that the
-adjacency built at the start of the pass stays true. Collapses obey the link condition (Dey et al. 1999), so
-that a closed manifold stays one and keeps its genus. Costs are quadrics (Garland & Heckbert 1997).
+adjacency built at the start of the pass stays true.
 """
 
 from __future__ import annotations
@@ -10,7 +9,6 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from recon3d_runner.engines.nvdiffrec.fusion import compact
 from recon3d_runner.types import F64, I32, Bool
 
 
@@ -34,223 +32,11 @@ def vertex_faces(faces: I32, count: int) -> tuple[I32, I32]:
 
 
 @njit(cache=True, nogil=True)
-def _normal(vertices: F64, a: int, b: int, c: int) -> tuple[float, float, float]:
+def face_normal(vertices: F64, a: int, b: int, c: int) -> tuple[float, float, float]:
+    """Cross product of two edges: twice the area long, outward for counter-clockwise corners."""
     ux, uy, uz = vertices[b, 0] - vertices[a, 0], vertices[b, 1] - vertices[a, 1], vertices[b, 2] - vertices[a, 2]
     vx, vy, vz = vertices[c, 0] - vertices[a, 0], vertices[c, 1] - vertices[a, 1], vertices[c, 2] - vertices[a, 2]
     return uy * vz - uz * vy, uz * vx - ux * vz, ux * vy - uy * vx
-
-
-@njit(cache=True, nogil=True)
-def _quadrics(vertices: F64, faces: I32) -> F64:
-    """(V, 10) area-weighted plane quadrics: A (6), b (3), c."""
-    q = np.zeros((vertices.shape[0], 10))
-    for f in range(faces.shape[0]):
-        a, b, c = faces[f, 0], faces[f, 1], faces[f, 2]
-        nx, ny, nz = _normal(vertices, a, b, c)
-        length = np.sqrt(nx * nx + ny * ny + nz * nz)
-        if length == 0.0:
-            continue
-        w = length / 6
-        nx, ny, nz = nx / length, ny / length, nz / length
-        d = -(nx * vertices[a, 0] + ny * vertices[a, 1] + nz * vertices[a, 2])
-        for k in range(3):
-            v = faces[f, k]
-            q[v, 0] += w * nx * nx
-            q[v, 1] += w * nx * ny
-            q[v, 2] += w * nx * nz
-            q[v, 3] += w * ny * ny
-            q[v, 4] += w * ny * nz
-            q[v, 5] += w * nz * nz
-            q[v, 6] += w * nx * d
-            q[v, 7] += w * ny * d
-            q[v, 8] += w * nz * d
-            q[v, 9] += w * d * d
-    return q
-
-
-@njit(cache=True, nogil=True)
-def _best_point(q: F64, mid: F64, pull: float, out: F64) -> float:
-    """Minimise the quadric plus `pull` |x - mid|^2 into `out`; returns its value."""
-    a00, a01, a02 = q[0] + pull, q[1], q[2]
-    a11, a12, a22 = q[3] + pull, q[4], q[5] + pull
-    r0 = -q[6] + pull * mid[0]
-    r1 = -q[7] + pull * mid[1]
-    r2 = -q[8] + pull * mid[2]
-    c00 = a11 * a22 - a12 * a12
-    c01 = a02 * a12 - a01 * a22
-    c02 = a01 * a12 - a02 * a11
-    det = a00 * c00 + a01 * c01 + a02 * c02
-    if det <= 0.0:
-        out[:] = mid
-    else:
-        c11 = a00 * a22 - a02 * a02
-        c12 = a01 * a02 - a00 * a12
-        c22 = a00 * a11 - a01 * a01
-        out[0] = (c00 * r0 + c01 * r1 + c02 * r2) / det
-        out[1] = (c01 * r0 + c11 * r1 + c12 * r2) / det
-        out[2] = (c02 * r0 + c12 * r1 + c22 * r2) / det
-    x, y, z = out[0], out[1], out[2]
-    value = (
-        q[0] * x * x
-        + 2 * q[1] * x * y
-        + 2 * q[2] * x * z
-        + q[3] * y * y
-        + 2 * q[4] * y * z
-        + q[5] * z * z
-        + 2 * (q[6] * x + q[7] * y + q[8] * z)
-        + q[9]
-    )
-    return max(value, 0.0)
-
-
-@njit(cache=True, nogil=True)
-def _edge_costs(vertices: F64, faces: I32, q: F64, pull: float, length_weight: float) -> tuple[F64, I32]:
-    """Cost and (f, k) code of every edge once (from the face where its first corner is the smaller index)."""
-    n = faces.shape[0]
-    cost = np.empty(n * 3 // 2)
-    code = np.empty(n * 3 // 2, np.int32)
-    m = 0
-    point = np.empty(3)
-    mid = np.empty(3)
-    for f in range(n):
-        for k in range(3):
-            u, v = faces[f, k], faces[f, (k + 1) % 3]
-            if u > v or m >= cost.shape[0]:
-                continue
-            length2 = 0.0
-            for c in range(3):
-                mid[c] = (vertices[u, c] + vertices[v, c]) / 2
-                length2 += (vertices[u, c] - vertices[v, c]) ** 2
-            cost[m] = _best_point(q[u] + q[v], mid, pull, point) + length_weight * length2
-            code[m] = 3 * f + k
-            m += 1
-    return cost[:m], code[:m]
-
-
-@njit(cache=True, nogil=True)
-def _collapse_pass(
-    vertices: F64, faces: I32, q: F64, order: I32, budget: int, pull: float, longest: float
-) -> tuple[I32, int]:
-    """Collapse edges in `order`, at most `budget`; moves vertices in place.
-
-    Returns the vertex map (V,) and the number of collapses.
-    """
-    count = vertices.shape[0]
-    start, around = vertex_faces(faces, count)
-    target = np.arange(count).astype(np.int32)
-    locked = np.zeros(count, np.bool_)
-    mark = np.full(count, -1, np.int32)
-    mid = np.empty(3)
-    point = np.empty(3)
-    done = 0
-    for e in range(order.shape[0]):
-        if done >= budget:
-            break
-        f, k = order[e] // 3, order[e] % 3
-        u, v = faces[f, k], faces[f, (k + 1) % 3]
-        if locked[u] or locked[v]:
-            continue
-        for c in range(3):
-            mid[c] = (vertices[u, c] + vertices[v, c]) / 2
-        _best_point(q[u] + q[v], mid, pull, point)
-        # Link condition: u and v share exactly their edge's two opposite vertices.
-        good = True
-        for s in range(start[u], start[u + 1]):
-            for c in range(3):
-                w = faces[around[s], c]
-                mark[w] = u
-                if locked[w]:
-                    good = False
-        shared = 0
-        if good:
-            for s in range(start[v], start[v + 1]):
-                for c in range(3):
-                    w = faces[around[s], c]
-                    if locked[w]:
-                        good = False
-                    if w != u and w != v and mark[w] == u:
-                        shared += 1
-                        mark[w] = -1
-        if not good or shared != 2:
-            for s in range(start[u], start[u + 1]):
-                for c in range(3):
-                    mark[faces[around[s], c]] = -1
-            continue
-        # No face may turn over, vanish or become a sliver.
-        for which in range(2):
-            if not good:
-                break
-            w, other = (u, v) if which == 0 else (v, u)
-            for s in range(start[w], start[w + 1]):
-                t = around[s]
-                a, b, c = faces[t, 0], faces[t, 1], faces[t, 2]
-                if a == other or b == other or c == other:
-                    continue
-                ox, oy, oz = _normal(vertices, a, b, c)
-                sx, sy, sz = vertices[w, 0], vertices[w, 1], vertices[w, 2]
-                vertices[w] = point
-                nx, ny, nz = _normal(vertices, a, b, c)
-                longest2 = 0.0
-                for p, r in ((a, b), (b, c), (c, a)):
-                    d = 0.0
-                    for x in range(3):
-                        d += (vertices[p, x] - vertices[r, x]) ** 2
-                    longest2 = max(longest2, d)
-                vertices[w, 0], vertices[w, 1], vertices[w, 2] = sx, sy, sz
-                dot = ox * nx + oy * ny + oz * nz
-                old = np.sqrt(ox * ox + oy * oy + oz * oz)
-                new = np.sqrt(nx * nx + ny * ny + nz * nz)
-                if old > 0.0 and (dot < 0.3 * old * new):
-                    good = False
-                if new < 0.08 * longest2 or longest2 > longest * longest:
-                    # A sliver is accepted only where one already was.
-                    if not (new > 0.0 and old < 0.08 * longest2 and longest2 <= longest * longest):
-                        good = False
-                if not good:
-                    break
-        for s in range(start[u], start[u + 1]):
-            for c in range(3):
-                mark[faces[around[s], c]] = -1
-        if not good:
-            continue
-        for w in (u, v):
-            for s in range(start[w], start[w + 1]):
-                for c in range(3):
-                    locked[faces[around[s], c]] = True
-        vertices[u] = point
-        q[u] += q[v]
-        target[v] = u
-        done += 1
-    return target, done
-
-
-def decimate(vertices: F64, faces: I32, max_faces: int, uniform: float = 1e-3) -> tuple[F64, I32]:
-    """Collapse edges until at most `max_faces` are left (or nothing more can go without harm).
-
-    uniform: weight of squared edge length beside the quadric error, in units of squared mean edge length:
-    it spreads triangles over flat areas.
-    """
-    vertices, faces = vertices.copy(), faces.copy()
-    a, b, c = (vertices[faces[:, k]] for k in range(3))
-    area = float(np.linalg.norm(np.cross(b - a, c - a), axis=1).sum() / 2)
-    longest = 4.0 * float(np.sqrt(area / max_faces * 4 / np.sqrt(3)))
-    while len(faces) > max_faces:
-        q = _quadrics(vertices, faces)
-        mean2 = area / len(faces) * 4 / np.sqrt(3)
-        pull = 1e-3 * area / len(vertices)
-        cost, code = _edge_costs(vertices, faces, q, pull, uniform * mean2)
-        # The cheapest third is enough for one pass and keeps the order honest.
-        share = max(1, len(cost) // 3)
-        cheapest = np.argpartition(cost, share - 1)[:share] if share < len(cost) else np.arange(len(cost))
-        order = code[cheapest[np.lexsort((code[cheapest], cost[cheapest]))]]
-        budget = max(1, (len(faces) - max_faces + 1) // 2)
-        target, done = _collapse_pass(vertices, faces, q, order, budget, pull, longest)
-        if done == 0:
-            break
-        faces = target[faces]
-        keep = (faces[:, 0] != faces[:, 1]) & (faces[:, 1] != faces[:, 2]) & (faces[:, 2] != faces[:, 0])
-        vertices, faces = compact(vertices, faces[keep])
-    return vertices, faces
 
 
 @njit(cache=True, nogil=True)
@@ -288,18 +74,18 @@ def flip_pass(vertices: F64, faces: I32, flat: float) -> int:
                 dot = 0.0
                 for c in range(3):
                     dot += (vertices[u, c] - vertices[apex, c]) * (vertices[v, c] - vertices[apex, c])
-                nx, ny, nz = _normal(vertices, apex, u, v)
+                nx, ny, nz = face_normal(vertices, apex, u, v)
                 total += dot / max(np.sqrt(nx * nx + ny * ny + nz * nz), 1e-30)
             if total >= -1e-6:
                 continue
-            ax, ay, az = _normal(vertices, u, v, w)
-            bx, by, bz = _normal(vertices, v, u, x)
+            ax, ay, az = face_normal(vertices, u, v, w)
+            bx, by, bz = face_normal(vertices, v, u, x)
             la = np.sqrt(ax * ax + ay * ay + az * az)
             lb = np.sqrt(bx * bx + by * by + bz * bz)
             if la == 0.0 or lb == 0.0 or ax * bx + ay * by + az * bz < flat * la * lb:
                 continue
-            cx, cy, cz = _normal(vertices, w, x, v)
-            dx, dy, dz = _normal(vertices, x, w, u)
+            cx, cy, cz = face_normal(vertices, w, x, v)
+            dx, dy, dz = face_normal(vertices, x, w, u)
             sx, sy, sz = ax / la + bx / lb, ay / la + by / lb, az / la + bz / lb
             if cx * sx + cy * sy + cz * sz <= 0.0 or dx * sx + dy * sy + dz * sz <= 0.0:
                 continue

@@ -27,7 +27,7 @@ def _smooth(vertices: F64, faces: I32, marked: np.ndarray, amount: float) -> F64
         i, j = near[:, k], near[:, (k + 1) % 3]
         np.add.at(mean, i, vertices[j])
         np.add.at(weight, i, 1.0)
-    moved = vertices.copy()
+    moved: F64 = vertices.copy()
     moved[marked] += amount * (mean[marked] / np.maximum(weight[marked], 1)[:, None] - vertices[marked])
     return moved
 

@@ -116,7 +116,6 @@ def face_neighbours(faces: I32) -> I32:
     """(F, 3) the faces across a face's edges."""
     _, wings = edge_table(faces)
     out = np.empty((len(faces), 3), np.int32)
-    fill = np.zeros(len(faces), np.int32)
     both = np.concatenate([wings, wings[:, ::-1]])
     order = np.argsort(both[:, 0], kind="stable")
     sorted_pairs = both[order]
@@ -212,7 +211,7 @@ def unwrap(
         if not len(clash):
             break
         layer[clash] += 1
-    return _lay_out(corner, faces, label, chart, image, max_size, size)
+    return _lay_out(corner, faces, label, chart, max_size, size)
 
 
 def _clashes(corner: F64, chart: I32, score: F32) -> I32:
@@ -225,7 +224,7 @@ def _clashes(corner: F64, chart: I32, score: F32) -> I32:
     return np.unique(worse).astype(np.int32)
 
 
-def _lay_out(corner: F64, faces: I32, label: I32, chart: I32, image: int, max_size: int, size: int | None) -> Atlas:
+def _lay_out(corner: F64, faces: I32, label: I32, chart: I32, max_size: int, size: int | None) -> Atlas:
     count = int(chart.max()) + 1
     low = np.full((count, 2), np.inf)
     high = np.full((count, 2), -np.inf)
@@ -240,22 +239,19 @@ def _lay_out(corner: F64, faces: I32, label: I32, chart: I32, image: int, max_si
         return place if height <= side else None
 
     sides = [size] if size else [s for s in (512, 1024, 2048, 4096) if s <= max_size]
-    place = None
-    density = 1.0
-    for side in sides:
-        place = try_pack(1.0, side)
-        if place is not None:
-            break
+    side = next((s for s in sides if try_pack(1.0, s) is not None), sides[-1])
     # Fill the texture: the largest density that still fits, by bisection.
-    lo, hi = (0.02, 1.0) if place is None else (1.0, 2.0)
+    lo, hi = 1.0, 2.0
+    while (place := try_pack(lo, side)) is None:
+        lo, hi = lo / 2, lo
     for _ in range(9):
         middle = (lo * hi) ** 0.5
         better = try_pack(middle, side)
         if better is not None:
-            lo, place, density = middle, better, middle
+            lo, place = middle, better
         else:
             hi = middle
-    assert place is not None
+    density = lo
     texel = (corner - low[chart][:, None]) * density + GUTTER + 0.5 + place[chart][:, None]
     key = chart.astype(np.int64)[:, None] * (int(faces.max()) + 1) + faces
     unique, index = np.unique(key.ravel(), return_inverse=True)
