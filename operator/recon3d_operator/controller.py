@@ -20,7 +20,8 @@ from recon3d_operator.apply import apply
 from recon3d_operator.cluster.port import Cluster
 from recon3d_operator.cluster.refusals import ApiError, Kind
 from recon3d_operator.decide import decide
-from recon3d_operator.model import Decision, Key, Object, Observed, is_over, is_terminal, job_uid_of, key_of
+from recon3d_operator.metrics import Metrics
+from recon3d_operator.model import Decision, Key, Object, Observed, attempt_of, is_over, is_terminal, job_uid_of, key_of
 from recon3d_operator.names import ALLOW
 from recon3d_operator.observe import Index
 from recon3d_operator.pod import build_pod
@@ -40,8 +41,11 @@ _LONGEST_RETRY_S: Final = 30.0
 class Controller:
     """Everything that the operator does about jobs; how it learns of changes is up to its owner."""
 
-    def __init__(self, cluster: Cluster, settings: Settings, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, cluster: Cluster, settings: Settings, clock: Callable[[], float], metrics: Metrics | None = None
+    ) -> None:
         """Use `clock`, in seconds since 1970."""
+        self.metrics = metrics or Metrics(lambda: self.index)
         self.cluster, self.settings, self.clock = cluster, settings, clock
         self.index = Index()
         self.work = WorkQueue(clock)
@@ -91,6 +95,12 @@ class Controller:
         self.submitter.changed(namespace)
         self._offer(namespace)
 
+    def progress_of(self, key: Key, attempt: int) -> Mapping[str, Any] | None:
+        """Return what is known of the attempt's progress: told since the start, or written before it."""
+        job = self.index.jobs.get(key)
+        written = None if job is None else (job.get("status") or {}).get("progress")
+        return self._progress.get(key) or (None if written is None else {**written, "attempt": attempt})
+
     def progressed(self, key: Key, progress: Mapping[str, Any]) -> None:
         """Take in what a runner told; it is written with the next status."""
         self._progress[key] = progress
@@ -105,7 +115,8 @@ class Controller:
         if job is None:
             return
         try:
-            await self._reconcile(key, job)
+            with self.metrics.reconcile.time():
+                await self._reconcile(key, job)
             self._failures.pop(key, None)
         except ApiError as error:
             await self._failed(key, job, error)
@@ -121,6 +132,8 @@ class Controller:
         if decision.look_again_at is not None:
             self.work.add_at(key, decision.look_again_at)
         await apply(self.cluster, self.index, job, decision, self.clock())
+        if not is_over(job):
+            self.metrics.changed(job, job.get("status") or {}, decision.status)
         if is_over(self.index.jobs.get(key) or job):
             self._progress.pop(key, None)
         self._offer(key[0])
@@ -143,9 +156,17 @@ class Controller:
             job=job,
             pods=self.index.pods_of(job),
             turn=self.submitter.turn(key, refresh=refresh),
-            progress=self._progress.get(key),
+            progress=self._told_progress(key, job),
             refused=refused,
         )
+
+    def _told_progress(self, key: Key, job: Object) -> Mapping[str, Any] | None:
+        """Return the latest progress, if it is of the attempt that runs now."""
+        told = self._progress.get(key)
+        latest = max((attempt_of(pod) for pod in self.index.pods_of(job)), default=0)
+        if told is None or told["attempt"] != latest:
+            return None
+        return {name: value for name, value in told.items() if name != "attempt"}
 
     async def _create(self, key: Key, job: Object, attempt: int) -> Recon3dError | None:
         """Create the attempt's Pod; return why that can never be."""
@@ -165,6 +186,7 @@ class Controller:
             elif error.kind is Kind.GONE:
                 raise
             else:
+                self.metrics.refusals.labels(error.row.reason).inc()
                 again = self.submitter.refused(key[0], error)
                 self.work.add_at(key, again)
                 return None

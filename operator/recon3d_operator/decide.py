@@ -83,7 +83,7 @@ class _Draft:
             gone = Outcome(retry.POD_DELETED, Recon3dError(Code.INFRASTRUCTURE_LOST, text, details))
             self._record({**record, "finishedAt": stamp(self.now), "reason": gone.reason})
             return self._ended(gone)
-        ended = outcome(pod, pod_owner(self.seen))
+        ended = outcome(pod, str(self.seen.job["metadata"]["uid"]))
         lost_at = deletion_time(pod)
         if ended is None and lost_at is not None:
             lost_at += self.settings.lost_margin_s
@@ -296,8 +296,3 @@ class _Draft:
         near = position / 2 < turn.position < position * 2
         same = all(status.get(key) == self.old.get(key) for key in {*status, *self.old} - set(_OPEN))
         return self.old if near and same else status
-
-
-def pod_owner(seen: Observed) -> str:
-    """Return the uid under which the job's runners report."""
-    return str(seen.job["metadata"]["uid"])

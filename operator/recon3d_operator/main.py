@@ -1,8 +1,6 @@
-"""`recon3d-operator`: settings, the client, the controller, and Kopf, which brings the watches.
+"""`recon3d-operator`: settings, the client, the Lease, the controller, the servers; Kopf brings the watches.
 
-Kopf serves as an event source only: index and event handlers, no change handlers, daemons, timers or finalizers.
-Its index handlers run for every listed object before the first event handler does; so by then the index is whole, and
-the workers may start.
+check rights and CRD -> serve health -> hold the Lease -> watch and work until SIGTERM, or until the Lease is lost
 """
 
 from __future__ import annotations
@@ -12,66 +10,31 @@ import contextlib
 import logging
 import os
 import signal
+import socket
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from typing import Any, Final
 
-import kopf
 from kubernetes.aio import config
 from kubernetes.aio.client import ApiClient, Configuration
-from recon3d_contract.resource import GROUP, PLURAL, VERSION
 
 from recon3d_operator.cluster.kube import KubeCluster
+from recon3d_operator.cluster.refusals import ApiError
 from recon3d_operator.controller import Controller
+from recon3d_operator.lease import Lease, LeaseLostError
 from recon3d_operator.logs import configure
-from recon3d_operator.names import POD_SELECTOR
+from recon3d_operator.metrics import Metrics
+from recon3d_operator.pod import AUDIENCE
+from recon3d_operator.progress import Progress, RefusedError
+from recon3d_operator.serve import health_app, progress_app, serving, tls_context
 from recon3d_operator.settings import Settings, SettingsError
 from recon3d_operator.startup import StartError, check
+from recon3d_operator.watching import Flags, watch
 
 _LOG: Final = logging.getLogger(__name__)
 _POOL: Final = 64
-
-
-def wire(registry: kopf.OperatorRegistry, controller: Controller, synced: asyncio.Event) -> None:
-    """Have Kopf tell `controller` of jobs, runner Pods and quotas; set `synced` when all that exist were told."""
-
-    async def login(**details: Any) -> kopf.ConnectionInfo | None:
-        return kopf.login_with_service_account(**details) or kopf.login_with_kubeconfig(**details)
-
-    kopf.on.login(registry=registry)(login)
-    sources: tuple[tuple[tuple[str, ...], dict[str, Any]], ...] = (
-        ((GROUP, VERSION, PLURAL), {}),
-        (("", "v1", "pods"), {"labels": {POD_SELECTOR: kopf.PRESENT}}),
-        (("", "v1", "resourcequotas"), {}),
-    )
-    for resource, filters in sources:
-
-        async def listed(body: kopf.Body, **_: Any) -> None:
-            controller.told(None, dict(body))
-
-        async def changed(event: Mapping[str, Any], **_: Any) -> None:
-            if event["type"] == "DELETED":  # the index handlers are not called for these
-                controller.told(event["type"], event["object"])
-            synced.set()
-
-        kopf.index(*resource, id=f"listed-{resource[-1]}", registry=registry, **filters)(listed)
-        kopf.on.event(*resource, id=f"changed-{resource[-1]}", registry=registry, **filters)(changed)
-
-
-def kopf_settings() -> kopf.OperatorSettings:
-    """Return Kopf's settings: no events of its own, no writes, lists in parts."""
-    settings = kopf.OperatorSettings()
-    settings.posting.enabled = False
-    settings.scanning.disabled = True
-    settings.networking.connect_timeout = 10
-    settings.networking.request_timeout = 60
-    settings.watching.server_timeout = 300
-    settings.watching.reconnect_backoff = 1.0
-    settings.watching.chunk_size = 500
-    settings.queueing.idle_timeout = 1.0
-    settings.queueing.exit_timeout = 1.0
-    return settings
+STOPPED, WRONG_SETTINGS, UNFIT_CLUSTER, LEASE_LOST = 0, 2, 3, 4
 
 
 async def load_configuration() -> Configuration:
@@ -85,67 +48,133 @@ async def load_configuration() -> Configuration:
     return configuration
 
 
-async def operate(settings: Settings) -> None:
-    """Run the operator until SIGTERM or SIGINT. Raises StartError where it could not do its work."""
-    async with ApiClient(await load_configuration()) as api:
-        cluster = KubeCluster(api)
-        await check(cluster, settings)
-        controller = Controller(cluster, settings, time.time)
-        registry, synced = kopf.OperatorRegistry(), asyncio.Event()
-        ready, stop, kopf_stop = asyncio.Event(), asyncio.Event(), asyncio.Event()
-        wire(registry, controller, synced)
-        scope: dict[str, Any] = {"namespaces": settings.namespaces} if settings.namespaces else {"clusterwide": True}
-        # Kopf, when it ends, cancels whatever was started after it: so our own work ends first, on our own signal.
-        work = asyncio.create_task(_work(controller, synced))
-        stopped = asyncio.create_task(_stopped(ready, stop))
-        watches = asyncio.create_task(
-            kopf.operator(
-                registry=registry,
-                settings=kopf_settings(),
-                standalone=True,
-                stop_flag=kopf_stop,
-                ready_flag=ready,
-                **scope,
-            )
-        )
+class Operator:
+    """One process: standby until it holds the Lease, then at work."""
+
+    def __init__(self, settings: Settings, cluster: KubeCluster) -> None:
+        self._settings, self._cluster = settings, cluster
+        self._stop = asyncio.Event()
+        self._flags = Flags()
+        self._controller: Controller | None = None
+        self._metrics = Metrics(lambda: self._controller.index if self._controller else None)
+        self._progress = Progress(self._review, time.time)
+
+    async def run(self) -> None:
+        """Work until SIGTERM or SIGINT. Raises StartError, LeaseLostError."""
+        self._take_signals()
+        await check(self._cluster, self._settings)
+        async with contextlib.AsyncExitStack() as servers:
+            await self._serve(servers)
+            lease = self._lease()
+            if lease is None:
+                await self._work(servers, None)
+            elif await self._until_stopped(lease.acquire()):
+                await self._work(servers, lease)
+
+    async def _work(self, servers: contextlib.AsyncExitStack, lease: Lease | None) -> None:
+        controller = Controller(self._cluster, self._settings, time.time, self._metrics)
+        self._controller = self._progress.controller = controller
+        tasks = [asyncio.create_task(self._reconcile(controller)), asyncio.create_task(self._stopped_at_work())]
+        if lease is not None:
+            tasks.append(asyncio.create_task(lease.keep()))
+        watches = asyncio.create_task(watch(controller, self._settings, self._flags))
         try:
-            done, _ = await asyncio.wait({watches, work, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait({watches, *tasks}, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 task.result()
         finally:
-            for task in (work, stopped):
+            # Kopf takes down whatever was started after it; so it goes last.
+            for task in tasks:
                 task.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await task
-            kopf_stop.set()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await servers.aclose()
+            self._flags.stop.set()
             await watches
+            if lease is not None:
+                await lease.release()
+
+    async def _reconcile(self, controller: Controller) -> None:
+        started = time.monotonic()
+        await self._flags.synced.wait()
+        _LOG.info("synced: %d jobs in %.2f s", len(controller.index.jobs), time.monotonic() - started)
+        await controller.run()
+
+    async def _serve(self, servers: contextlib.AsyncExitStack) -> None:
+        settings = self._settings
+        health = health_app(self._is_ready, self._metrics.registry)
+        port = await servers.enter_async_context(serving(health, settings.health_port))
+        _LOG.info("health and metrics on port %d", port)
+        if settings.progress_cert:
+            tls = tls_context(settings.progress_cert, settings.progress_key)
+            port = await servers.enter_async_context(serving(progress_app(self._progress), settings.progress_port, tls))
+            _LOG.info("progress on port %d", port)
+
+    def _is_ready(self) -> bool:
+        """Whether it works, or stands by as it should."""
+        return self._controller is None or self._flags.ready.is_set()
+
+    def _lease(self) -> Lease | None:
+        if not self._settings.lease_namespace:
+            return None
+        identity = os.environ.get("POD_NAME") or f"{socket.gethostname()}-{os.getpid()}"
+        names = self._settings.lease_namespace, self._settings.lease_name
+        return Lease(self._cluster, *names, identity, time.monotonic)
+
+    async def _review(self, token: str) -> Mapping[str, Any]:
+        body = {
+            "apiVersion": "authentication.k8s.io/v1",
+            "kind": "TokenReview",
+            "spec": {"token": token, "audiences": [AUDIENCE]},
+        }
+        try:
+            answer = await self._cluster.request("POST", "/apis/authentication.k8s.io/v1/tokenreviews", body)
+        except ApiError as error:
+            raise RefusedError(503, "the token cannot be reviewed now") from error
+        return dict(answer.get("status") or {})
+
+    def _take_signals(self) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, self._stop.set)
+
+    async def _stopped_at_work(self) -> None:
+        """Return when stopped; Kopf sets signal handlers of its own when it begins, so ours are set again."""
+        while not self._flags.ready.is_set() and not self._stop.is_set():
+            self._take_signals()
+            await asyncio.sleep(0.05)
+        self._take_signals()
+        await self._stop.wait()
+
+    async def _until_stopped(self, work: Coroutine[Any, Any, Any]) -> bool:
+        """Do `work` unless stopped first; return whether it was done."""
+        doing, stopped = asyncio.create_task(work), asyncio.create_task(self._stop.wait())
+        try:
+            await asyncio.wait({doing, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            if doing.done():
+                doing.result()
+            return doing.done()
+        finally:
+            for task in (doing, stopped):
+                task.cancel()
+            await asyncio.gather(doing, stopped, return_exceptions=True)
 
 
-async def _stopped(ready: asyncio.Event, stop: asyncio.Event) -> None:
-    """Return at SIGTERM or SIGINT, whose handlers Kopf has set as its own until it was ready."""
-    await ready.wait()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    await stop.wait()
-
-
-async def _work(controller: Controller, synced: asyncio.Event) -> None:
-    await synced.wait()
-    _LOG.info("synced: %d jobs", len(controller.index.jobs))
-    await controller.run()
+async def _run(settings: Settings) -> None:
+    async with ApiClient(await load_configuration()) as api:
+        await Operator(settings, KubeCluster(api)).run()
 
 
 def main() -> int:
-    """Run until SIGTERM or SIGINT; return the exit code: 0 stopped, 2 wrong settings, 3 the cluster is not fit."""
+    """Run until SIGTERM or SIGINT; return 0 stopped, 2 wrong settings, 3 unfit cluster, 4 the Lease is lost."""
     configure()
     try:
-        settings = Settings.from_env(os.environ)
+        asyncio.run(_run(Settings.from_env(os.environ)))
     except SettingsError as error:
         sys.stderr.write(f"recon3d-operator: wrong settings\n{error}\n")
-        return 2
-    try:
-        asyncio.run(operate(settings))
+        return WRONG_SETTINGS
     except StartError as error:
         sys.stderr.write(f"recon3d-operator: cannot start\n{error}\n")
-        return 3
-    return 0
+        return UNFIT_CLUSTER
+    except LeaseLostError as error:
+        sys.stderr.write(f"recon3d-operator: ends: {error}\n")
+        return LEASE_LOST
+    return STOPPED

@@ -66,6 +66,7 @@ class Index:
         self._quotas: defaultdict[str, dict[str, Object]] = defaultdict(dict)
         self._owners: dict[str, Key] = {}
         self._gone: dict[str, None] = {}
+        self._names: dict[str, tuple[str, str]] = {}
 
     # --- what the watches tell
 
@@ -99,6 +100,7 @@ class Index:
         known = self._pods[uid].get(name)
         if pod["metadata"]["uid"] not in self._gone and (known is None or _newer(pod, known)):
             self._pods[uid][name] = _small_pod(pod)
+            self._names[pod["metadata"]["uid"]] = (uid, name)
             active = self._active[pod["metadata"]["namespace"]]
             (active.discard if is_terminal(pod) else active.add)(name)
         return self._owners.get(uid)
@@ -107,6 +109,7 @@ class Index:
         """Forget the Pod; return as put_pod does."""
         name, uid = pod["metadata"]["name"], job_uid_of(pod)
         self._bury(pod)
+        self._names.pop(pod["metadata"]["uid"], None)
         known = self._pods[uid].get(name)
         if known is not None and known["metadata"]["uid"] == pod["metadata"]["uid"]:
             del self._pods[uid][name]
@@ -141,6 +144,18 @@ class Index:
     def pods_of(self, job: Mapping[str, Any]) -> tuple[Object, ...]:
         """Return the job's Pods."""
         return tuple(self._pods.get(job["metadata"]["uid"], {}).values())
+
+    def by_pod_uid(self, uid: str) -> tuple[Object, Object] | None:
+        """Return the job that has the Pod, and the Pod."""
+        name = self._names.get(uid)
+        pod = None if name is None else self._pods.get(name[0], {}).get(name[1])
+        key = None if pod is None else self._owners.get(job_uid_of(pod))
+        job = None if key is None else self.jobs.get(key)
+        return None if pod is None or job is None else (job, pod)
+
+    def all_active(self) -> int:
+        """Return how many runner Pods have not ended, in all namespaces."""
+        return sum(len(names) for names in self._active.values())
 
     def active(self, namespace: str) -> int:
         """Return how many runner Pods of the namespace have not ended."""

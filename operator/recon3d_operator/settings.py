@@ -57,6 +57,13 @@ class Settings:
     """https address of the operator's progress endpoint; without it, there is no progress."""
     progress_ca: str = ""
     """ConfigMap with the CA of that address under the key ca.crt."""
+    progress_port: int = 8443
+    progress_cert: str = ""
+    """File with the certificate of the progress endpoint; without it, the endpoint is not served."""
+    progress_key: str = ""
+    lease_namespace: str = ""
+    """Where the Lease lies that lets one of several operators work; without it, this one works at once."""
+    lease_name: str = "recon3d-operator"
     retry_base_s: float = 10.0
     """Back-off before the second run; doubles each time, up to retry_max_s."""
     retry_max_s: float = 300.0
@@ -67,6 +74,7 @@ class Settings:
     workers: int = 8
     """Jobs that are worked on at once."""
     health_port: int = 8080
+    """Of /healthz, /readyz and /metrics; 0 is any free one."""
     labels: Mapping[str, str] = field(default_factory=dict)
     """Extra labels of Pods: a=b,c=d."""
 
@@ -109,9 +117,11 @@ class Settings:
         unknown = sorted(set(self.pod_overrides) - set(OVERRIDES))
         if unknown:
             found.append(f"RECON3D_POD_OVERRIDES: knows {', '.join(OVERRIDES)}, not {', '.join(unknown)}")
+        if bool(self.progress_cert) != bool(self.progress_key):
+            found.append("RECON3D_PROGRESS_CERT and RECON3D_PROGRESS_KEY belong together")
         if self.progress_url and not self.progress_url.startswith("https://"):
             found.append(f"RECON3D_PROGRESS_URL={self.progress_url!r}: must be an https address")
-        positive = ("max_running", "workers", "grace_seconds", "retry_base_s", "retry_max_s", "health_port")
+        positive = ("max_running", "workers", "grace_seconds", "retry_base_s", "retry_max_s")
         found += [f"RECON3D_{name.upper()}: must be more than 0" for name in positive if getattr(self, name) <= 0]
         return found
 

@@ -25,6 +25,12 @@ RIGHTS: Final[tuple[tuple[str, str, str, str], ...]] = (
 """(verb, group, resource, subresource): all that the operator does, in each of its namespaces."""
 
 
+LEASE_RIGHTS: Final = tuple((verb, "coordination.k8s.io", "leases", "") for verb in ("get", "create", "update"))
+"""In the Lease's namespace, if there is one."""
+PROGRESS_RIGHTS: Final = (("create", "authentication.k8s.io", "tokenreviews", ""),)
+"""For the whole cluster, if progress is served."""
+
+
 class StartError(RuntimeError):
     """A line for everything that is missing."""
 
@@ -32,12 +38,14 @@ class StartError(RuntimeError):
 async def check(cluster: KubeCluster, settings: Settings) -> None:
     """Return if the operator can work. Raises StartError."""
     problems = await _missing_crd(cluster)
-    for namespace in settings.namespaces or ("",):
-        for verb, group, resource, subresource in RIGHTS:
-            if not await _may(cluster, namespace, verb, group, resource, subresource):
-                what = f"{resource}/{subresource}" if subresource else resource
-                where = f"in the namespace {namespace}" if namespace else "in all namespaces"
-                problems.append(f"the operator may not {verb} {what}{f'.{group}' if group else ''} {where}")
+    wanted = [(namespace, right) for namespace in settings.namespaces or ("",) for right in RIGHTS]
+    wanted += [(settings.lease_namespace, right) for right in LEASE_RIGHTS if settings.lease_namespace]
+    wanted += [("", right) for right in PROGRESS_RIGHTS if settings.progress_cert]
+    for namespace, (verb, group, resource, subresource) in wanted:
+        if not await _may(cluster, namespace, verb, group, resource, subresource):
+            what = f"{resource}/{subresource}" if subresource else resource
+            where = f"in the namespace {namespace}" if namespace else "in all namespaces"
+            problems.append(f"the operator may not {verb} {what}{f'.{group}' if group else ''} {where}")
     if problems:
         raise StartError("\n".join(problems))
 

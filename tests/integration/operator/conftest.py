@@ -98,6 +98,7 @@ def start_operator(
             "RECON3D_RUNNER_IMAGE": "registry.example/runner:1",
             "RECON3D_STORE": "s3://results",
             "RECON3D_RETRY_BASE_S": "0.3",
+            "RECON3D_HEALTH_PORT": "0",
             **environment,
         }
         command = [Path(sys.executable).parent / "recon3d-operator"]
