@@ -122,7 +122,7 @@ print(hashlib.sha256(moved.tobytes() + faces.tobytes()).hexdigest())
 def test_one_and_two_threads_give_the_same_bytes() -> None:
     here = Path(__file__).parent
     found = []
-    for threads in ("1", "2", "2"):
+    for threads in ("1", "2"):
         done = subprocess.run(
             [sys.executable, "-c", DIGEST, str(here), str(here.parent / "scene")],
             env=os.environ | {"OPENBLAS_NUM_THREADS": threads, "OMP_NUM_THREADS": threads},
@@ -134,7 +134,7 @@ def test_one_and_two_threads_give_the_same_bytes() -> None:
         assert done.returncode == 0, done.stderr
         found.append(done.stdout.strip())
     assert len(found[0]) == 2 * hashlib.sha256().digest_size
-    assert found[0] == found[1] == found[2]
+    assert found[0] == found[1]
 
 
 def test_planted_crossings_are_repaired_and_the_rest_is_kept() -> None:
