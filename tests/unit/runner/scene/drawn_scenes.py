@@ -29,10 +29,13 @@ SUPER = 2
 
 @dataclass(frozen=True)
 class Setup:
-    """How the pictures are taken. `size` is that of the colour images; depth has half of it."""
+    """How the pictures are taken."""
 
     fov: float = 40.0
     size: int = 256
+    """Of the colour images."""
+    depth_size: int | None = None
+    """None: half of `size`. Jobs need 256 at least."""
     encoding: Encoding | None = "white-near"
     """None: no depth renders."""
     bits: int = 8
@@ -127,7 +130,7 @@ def look(thing: Drawn, view: str, setup: Setup) -> View:
     backdrop = np.array(setup.background) / 255
     rgb = _box(np.where(inside[..., None], colour, backdrop)).astype(np.float32)
     alpha = _box(inside.astype(np.float32)).astype(np.float32)
-    _, depth, _ = _surface(thing, eye, setup.size // 2)
+    _, depth, _ = _surface(thing, eye, setup.depth_size or setup.size // 2)
     return View(view, eye, rgb, alpha, depth if setup.encoding else None)
 
 

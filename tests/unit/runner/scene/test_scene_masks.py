@@ -12,7 +12,6 @@ from drawn_scenes import Pictures, Setup, photograph
 from recon3d_runner.scene.images import read_views
 from recon3d_runner.scene.masks import Mask, background_code, find_mask
 
-
 HOLES = pytest.mark.xfail(strict=True, reason="measured: in colour alone, background seen through a hole is object")
 
 
