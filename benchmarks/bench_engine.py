@@ -12,14 +12,15 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import shutil
 import subprocess
 import sys
 import time
+from datetime import date
 from pathlib import Path
 from typing import Any
 
+from recon3d_runner.engines.device import cpu_name
 from tables import calibration_errors, markdown, mean_row, text_table, worst_row
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -140,7 +141,7 @@ def main() -> int:
         state = row["verdict"] or row["error"] or f"exit {row['exit']}"
         print(f"[bench] {case.name}: {state} in {row['seconds']} s", flush=True)
     mean, worst = mean_row(rows), worst_row(rows)
-    heading = f"nvdiffrec, profile {a.profile}, device {a.device}, {os.cpu_count()} cores, {platform.machine()}"
+    heading = f"nvdiffrec, profile {a.profile}, device {a.device}, {os.cpu_count()} cores, {cpu_name()}, {date.today()}"
     print(f"\n{heading}\n{text_table([*rows, mean, worst])}")
     for row in rows:
         if row.get("score_error"):

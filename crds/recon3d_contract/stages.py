@@ -19,16 +19,16 @@ StageName = Literal[
 ]
 
 WEIGHTS: Final[dict[StageName, int]] = {
-    "load": 2,
-    "masks": 3,
-    "calibrate": 10,
-    "fuse": 10,
-    "geometry": 25,
-    "unwrap": 5,
-    "texture": 15,
+    "load": 1,
+    "masks": 8,
+    "calibrate": 25,
+    "fuse": 12,
+    "geometry": 11,
+    "unwrap": 3,
+    "texture": 14,
     "export": 3,
     "previews": 7,
-    "evaluate": 16,
+    "evaluate": 12,
     "report": 4,
 }
 """Percent of an engine's run; they sum to 100."""

@@ -13,7 +13,7 @@ from importlib.metadata import version
 from recon3d_contract import layout
 from recon3d_contract.result import Notice
 
-from recon3d_runner.engines.device import cpu_name
+from recon3d_runner.engines.device import choose, peak_gpu_bytes
 from recon3d_runner.engines.nvdiffrec import engine as nvdiffrec
 from recon3d_runner.export import export_mesh
 from recon3d_runner.glb import read_glb
@@ -21,7 +21,7 @@ from recon3d_runner.previews import write_comparison, write_previews
 from recon3d_runner.provenance import parameters, threads
 from recon3d_runner.quality.evaluate import evaluate
 from recon3d_runner.quality.leave_one_out import leave_one_out
-from recon3d_runner.raster import Rasteriser, open_rasteriser
+from recon3d_runner.raster import open_rasteriser
 from recon3d_runner.report import ReportData, build_report
 from recon3d_runner.request import EngineRequest, EngineResult
 from recon3d_runner.run import Run
@@ -39,10 +39,10 @@ def reconstruct(request: EngineRequest, run: Run) -> EngineResult:
     rasteriser = open_rasteriser(request.device)
     scene = build_scene(request.input_dir, request.spec, run)
     mesh = nvdiffrec.reconstruct(scene, request.spec, rasteriser, run)
-    return deliver(request, scene, mesh, rasteriser, run)
+    return deliver(request, scene, mesh, run)
 
 
-def deliver(request: EngineRequest, scene: Scene, made: TexturedMesh, rasteriser: Rasteriser, run: Run) -> EngineResult:
+def deliver(request: EngineRequest, scene: Scene, made: TexturedMesh, run: Run) -> EngineResult:
     """Write the files, read the GLB back, and measure, picture and report that."""
     out = request.out_dir
     with run.stage("export"):
@@ -53,7 +53,7 @@ def deliver(request: EngineRequest, scene: Scene, made: TexturedMesh, rasteriser
     with run.stage("previews"):
         write_previews(mesh, cameras, out, threads=cores, tick=run.tick)
     with run.stage("evaluate"):
-        alone = leave_one_out(mesh.vertices, mesh.faces, scene.views, rasteriser)
+        alone = leave_one_out(mesh.vertices, mesh.faces, scene.views, open_rasteriser("cpu"))
         measured = evaluate(
             mesh,
             scene.views,
@@ -69,6 +69,8 @@ def deliver(request: EngineRequest, scene: Scene, made: TexturedMesh, rasteriser
         (out / layout.QUALITY).write_text(quality.to_json())
         write_comparison(scene.views, measured.references, measured.renders, out)
     versions = {name: version(name) for name in VERSIONS}
+    if request.device == "cuda":
+        versions |= {name: version(name) for name in ("torch", "nvdiffrast")}
     with run.stage("report"):
         notices = [Notice(**w) for w in getattr(run, "warnings", [])]
         data = ReportData(
@@ -87,8 +89,12 @@ def deliver(request: EngineRequest, scene: Scene, made: TexturedMesh, rasteriser
         verdict=quality.verdict,
         reasons=list(quality.reasons),
         seconds={},
-        peak_memory_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
-        device_name=cpu_name(),
+        peak_memory_bytes=peak_gpu_bytes() if request.device == "cuda" else _peak_process_bytes(),
+        device_name=choose(request.device).name,
         versions=versions,
         warnings=[],
     )
+
+
+def _peak_process_bytes() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -29,17 +29,14 @@ def depth_terms(
     rotation: F64,
     focal: float,
     gate: float,
-    slack: float,
-    pull: float,
     huber: float,
     blocks: F64,
     rhs: F64,
 ) -> tuple[float, int]:
     """Point-to-plane depth residuals of one view, added to `blocks` (F, 6) and `rhs` (F, 3).
 
-    observed (n, n): z-depth, NaN where there is none; gate: largest |z| difference that counts; slack: half
-    the rounding interval of the observed depth: inside it a residual weighs `pull` (0 to 1), what exceeds
-    it weighs 1; huber: residual (world units along the normal) beyond which weights fall as 1/r.
+    observed (n, n): z-depth, NaN where there is none; gate: largest |z| difference that counts;
+    huber: residual (world units along the normal) beyond which weights fall as 1/r.
     Returns the weighted sum of squares and the number of pixels.
     """
     size = face.shape[0]
@@ -78,13 +75,6 @@ def depth_terms(
                 continue
             # Residual along the normal: how far the surface lies outside the observed point.
             weight = 1.0
-            if slack > 0.0:
-                excess = abs(dz) - slack
-                if excess > 0.0:
-                    # Weight 1 on the excess, `pull` on the rest: one equivalent residual.
-                    dz = np.sign(dz) * (excess + pull * slack)
-                else:
-                    weight = pull
             r = dz * slope
             if abs(r) > huber:
                 weight *= huber / abs(r)

@@ -164,7 +164,10 @@ def build_scene(folder: Path, spec: JobSpec, run: Run) -> Scene:
         for view, mask in zip(raw, masks, strict=True):
             _check_view(view, mask)
     with run.stage("calibrate"):
-        return _calibrate(raw, masks, _known(spec), run)
+        known = _known(spec)
+        if known.distance is None and (known.near is not None or known.far is not None):
+            run.warn("range_ignored", "depth.near and depth.far need cameras.distance beside them; they were not used.")
+        return _calibrate(raw, masks, known, run)
 
 
 def _calibrate(raw: list[RawView], masks: list[Mask], known: Known, run: Run) -> Scene:

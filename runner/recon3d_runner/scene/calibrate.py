@@ -147,7 +147,8 @@ class Calibrator:
         fovs = FOVS if self.known.fov_deg is None else (self.known.fov_deg,)
         given = self._given_range()
         out = []
-        for high in (True, False):
+        polarities = {"white-near": (True,), "black-near": (False,), "metric": (False,)}
+        for high in polarities.get(self.known.encoding or "", (True, False)):
             for fov in fovs:
                 focal = 1 / float(np.tan(np.radians(fov) / 2))
                 ranges = [given] if given else _first_ranges(sights, focal, high)

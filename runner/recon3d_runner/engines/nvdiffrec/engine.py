@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 from recon3d_contract.errors import Code, Recon3dError
@@ -22,7 +23,8 @@ PRIOR = 0.3
 def surface(scene: Scene, plan: profiles.Plan, rasteriser: Rasteriser, run: Run) -> tuple[F64, I32]:
     """Stages fuse and geometry: a closed mesh without self-intersections, world units."""
     with run.stage("fuse"):
-        vertices, faces, _ = fusion.fuse(scene.views, plan.voxels, run)
+        views = [replace(view, depth=None) for view in scene.views] if plan.hull else scene.views
+        vertices, faces, _ = fusion.fuse(views, plan.voxels, run)
         if len(faces) < 100:
             raise Recon3dError(
                 Code.INCONSISTENT_VIEWS,

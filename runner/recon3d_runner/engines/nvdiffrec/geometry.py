@@ -30,15 +30,13 @@ from recon3d_runner.types import F64, I32, View
 class GeometryOptions:
     """How pass 1 weighs and stops."""
 
-    iterations: int = 24
+    iterations: int = 12
     smooth: float = 3.0
     """lambda, relative to the mean data weight of a vertex."""
     smooth_end: float = 0.3
     """lambda at the last iteration; it falls geometrically."""
     silhouette: float = 2.0
     """Weight of one pixel of outline against one pixel of depth."""
-    pull: float = 0.15
-    """Weight of depth residuals inside the rounding interval."""
     gate_pixels: float = 12.0
     """Depth differences beyond this many pixels are other surfaces."""
     cg_iterations: int = 60
@@ -99,7 +97,6 @@ def _normal_equations(
         pixel = float(np.linalg.norm(view.camera.centre)) / focal
         loss, used = 0.0, 0
         if view.depth is not None:
-            coarse = view.depth_step > 0.5 * pixel
             loss, used = jacobian.depth_terms(
                 face,
                 depth,
@@ -111,8 +108,6 @@ def _normal_equations(
                 view.camera.rotation,
                 focal,
                 options.gate_pixels * gate_scale * pixel,
-                0.0,
-                options.pull if coarse else 1.0,
                 2.0 * pixel,
                 blocks,
                 rhs,

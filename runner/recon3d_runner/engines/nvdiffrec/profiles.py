@@ -24,11 +24,13 @@ class Plan:
     texture_limit: int
     stride: int
     """Of the pixels that the texture pass looks at."""
+    hull: bool = False
+    """Start from the silhouettes' hull even where there is depth."""
 
 
 _PROFILES = {
     "fast": Plan(224, 60_000, 6, 4, None, 2048, 2),
-    "standard": Plan(320, 120_000, 14, 12, None, 4096, 1),
+    "standard": Plan(320, 120_000, 12, 12, None, 4096, 1),
     "high": Plan(448, 150_000, 24, 24, None, 4096, 1),
 }
 
@@ -53,4 +55,5 @@ def plan(spec: JobSpec) -> Plan:
         texture_size=None if spec.texture.size == "auto" else int(spec.texture.size),
         texture_limit=base.texture_limit,
         stride=base.stride,
+        hull=settings.prior == "hull",
     )
