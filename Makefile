@@ -76,6 +76,18 @@ crds: env ## make crds/reconstructionjobs.yaml anew from the contract's types
 	@$(BIN)/python -m recon3d_contract.crd > crds/reconstructionjobs.yaml.part
 	@mv crds/reconstructionjobs.yaml.part crds/reconstructionjobs.yaml
 
+.PHONY: cluster-up
+cluster-up: env ## start a real control plane with the CRD; prints the KUBECONFIG to export (builds it once, minutes)
+	@PYTHONPATH=tests/cluster $(BIN)/python -m kubecluster up
+
+.PHONY: cluster-down
+cluster-down: env ## take that control plane down
+	@PYTHONPATH=tests/cluster $(BIN)/python -m kubecluster down
+
+.PHONY: bench-operator
+bench-operator: env ## the operator on a real API server beside the built-in Job controller (ARGS="--only create")
+	@$(BIN)/python benchmarks/bench_operator.py $(ARGS)
+
 .PHONY: example-input
 example-input: blender-env ## model and render examples/input again, with Blender (minutes)
 	@$(BLENDER)/bin/python examples/make_input.py --object example --input-only --out examples

@@ -127,6 +127,12 @@ class Controller:
             refused = await self._allowed(job) or await self._create(key, job, decision.create)
             self.submitter.revoke(key)
             decision = self._decide(key, job, refused)
+            if not decision.waits and refused is None and (job.get("status") or {}).get("phase") is None:
+                # The Pod is there; its status is written when fewer others wait for theirs.
+                self._leave_queue(key)
+                self.work.add_behind(key)
+                self._offer(key[0])
+                return
         if not decision.waits:
             self._leave_queue(key)
         if decision.look_again_at is not None:

@@ -95,27 +95,28 @@ class Index:
         self._owners.pop(job["metadata"]["uid"], None)
 
     def put_pod(self, pod: Mapping[str, Any]) -> Key | None:
-        """Keep the Pod; return the key of its job if that may have to be looked at."""
+        """Keep the Pod; return the key of its job, if that is known and the Pod is news."""
         name, uid = pod["metadata"]["name"], job_uid_of(pod)
-        known = self._pods[uid].get(name)
-        if pod["metadata"]["uid"] not in self._gone and (known is None or _newer(pod, known)):
-            self._pods[uid][name] = _small_pod(pod)
-            self._names[pod["metadata"]["uid"]] = (uid, name)
-            active = self._active[pod["metadata"]["namespace"]]
-            (active.discard if is_terminal(pod) else active.add)(name)
+        known = self._pods.get(uid, {}).get(name)
+        if pod["metadata"]["uid"] in self._gone or (known is not None and not _newer(pod, known)):
+            return None
+        self._pods[uid][name] = _small_pod(pod)
+        self._names[pod["metadata"]["uid"]] = (uid, name)
+        active = self._active[pod["metadata"]["namespace"]]
+        (active.discard if is_terminal(pod) else active.add)(name)
         return self._owners.get(uid)
 
     def drop_pod(self, pod: Mapping[str, Any]) -> Key | None:
-        """Forget the Pod; return as put_pod does."""
+        """Forget the Pod; return the key of its job, if that is known."""
         name, uid = pod["metadata"]["name"], job_uid_of(pod)
         self._bury(pod)
         self._names.pop(pod["metadata"]["uid"], None)
-        known = self._pods[uid].get(name)
+        known = self._pods.get(uid, {}).get(name)
         if known is not None and known["metadata"]["uid"] == pod["metadata"]["uid"]:
             del self._pods[uid][name]
             self._active[pod["metadata"]["namespace"]].discard(name)
-        if not self._pods[uid]:
-            del self._pods[uid]
+        if not self._pods.get(uid):
+            self._pods.pop(uid, None)
         return self._owners.get(uid)
 
     def put_quota(self, quota: Mapping[str, Any]) -> bool:

@@ -71,7 +71,7 @@ class Settings:
     """Ends a Pod whose container has not started for this long (an image that cannot be pulled); 0 waits for ever."""
     lost_margin_s: float = 30.0
     """How long after its grace time a Pod whose node is silent counts as lost."""
-    workers: int = 8
+    workers: int = 16
     """Jobs that are worked on at once."""
     health_port: int = 8080
     """Of /healthz, /readyz and /metrics; 0 is any free one."""

@@ -18,7 +18,7 @@ from recon3d_operator.observe import Index
 from recon3d_operator.rules.queue import Gate, gate
 from recon3d_operator.settings import Settings
 
-_AT_ONCE: Final = 16
+_AT_ONCE: Final = 32
 _FIRST_WAIT_S: Final = 0.2
 _LONGEST_WAIT_S: Final = {Kind.WAIT: 15.0, Kind.RETRY: 5.0, Kind.HELP: 30.0}
 

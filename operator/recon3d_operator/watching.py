@@ -1,7 +1,7 @@
 """Kopf, as an event source only: index and event handlers; no change handlers, daemons, timers or finalizers.
 
-Its index handlers run for every listed object before the first event handler does; so by then the index is whole, and
-the workers may start.
+Its index handlers run for every object of the first lists before the first event handler does; so by then the index is
+whole, and the workers may start. Later only the event handlers run.
 """
 
 from __future__ import annotations
@@ -47,18 +47,54 @@ def wire(registry: kopf.OperatorRegistry, controller: Controller, synced: asynci
             controller.told(None, dict(body))
 
         async def changed(event: Mapping[str, Any], **_: Any) -> None:
-            if event["type"] == "DELETED":  # the index handlers are not called for these
-                controller.told(event["type"], event["object"])
+            controller.told(event["type"], event["object"])
             synced.set()
 
-        kopf.index(*resource, id=f"listed-{resource[-1]}", registry=registry, **filters)(listed)
+        def listing(**_: Any) -> bool:
+            return not synced.is_set()
+
+        kopf.index(*resource, id=f"listed-{resource[-1]}", registry=registry, when=listing, **filters)(listed)
         kopf.on.event(*resource, id=f"changed-{resource[-1]}", registry=registry, **filters)(changed)
+
+
+class _NoDifferences(kopf.DiffBaseStorage):
+    """Keeps no copy of an object: only change handlers need one, and it costs more than all else that Kopf does."""
+
+    def fetch(self, **_: Any) -> None:
+        return None
+
+    def store(self, **_: Any) -> None:
+        return None
+
+    def build(self, **_: Any) -> kopf.BodyEssence:
+        return kopf.BodyEssence({})
+
+
+class _NoProgress(kopf.ProgressStorage):
+    """Keeps no progress of handlers: only change handlers have one."""
+
+    def fetch(self, **_: Any) -> None:
+        return None
+
+    def store(self, **_: Any) -> None:
+        return None
+
+    def purge(self, **_: Any) -> None:
+        return None
+
+    def touch(self, **_: Any) -> None:
+        return None
+
+    def clear(self, *, essence: kopf.BodyEssence) -> kopf.BodyEssence:
+        return essence
 
 
 def kopf_settings() -> kopf.OperatorSettings:
     """Return Kopf's settings: no events of its own, no writes, lists in parts."""
     settings = kopf.OperatorSettings()
     settings.posting.enabled = False
+    settings.persistence.diffbase_storage = _NoDifferences()
+    settings.persistence.progress_storage = _NoProgress()
     settings.scanning.disabled = True
     settings.networking.connect_timeout = 10
     settings.networking.request_timeout = 60

@@ -52,6 +52,11 @@ class Client:
                 text = json.loads(text)["message"]
             raise Refused(error.code, text) from None
 
+    def text(self, path: str) -> str:
+        """Return an answer that is no JSON."""
+        with urllib.request.urlopen(self.server + path, timeout=30, context=self._context) as response:
+            return str(response.read().decode())
+
     def get(self, path: str) -> Object:
         return self.request("GET", path)
 

@@ -54,7 +54,7 @@ class Program:
         """Return the end of its output."""
         return self.log.read_bytes()[-size:].decode(errors="replace")
 
-    def stop(self, number: signal.Signals = signal.SIGTERM, grace: float = 5.0) -> int:
+    def stop(self, number: signal.Signals = signal.SIGTERM, grace: float = 10.0) -> int:
         """End it: ask with the signal, then kill; return its exit status."""
         if self.running():
             self._process.send_signal(number)

@@ -1,0 +1,283 @@
+"""The operator's speed on a real API server of this machine; the last line is one JSON object.
+
+    python benchmarks/bench_operator.py                      everything (about 15 minutes on two cores)
+    python benchmarks/bench_operator.py --only create --jobs 200
+
+Parts: create (beside the built-in Job controller, with its client limits lifted and as shipped), queue (the time from
+a freed place to the next Pod), load (memory and time to sync of a full cluster), kills (operators killed at random
+while jobs run). There is no kubelet and no scheduler: this part of the bench reports Pods' ends itself.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import re
+import signal
+import statistics
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "tests" / "cluster"))
+
+from kubecluster.client import JOBS, Client, eventually  # noqa: E402
+from kubecluster.control_plane import ControlPlane, control_plane  # noqa: E402
+from kubecluster.load import PodWatch, create_all, install, started_operator, summary  # noqa: E402
+
+GPU = "nvidia.com/gpu"
+
+
+def say(text: str) -> None:
+    """Tell the person who waits."""
+    print(f"[bench] {time.strftime('%H:%M:%S')} {text}", flush=True)
+
+
+def job(name: str, **spec: Any) -> dict[str, Any]:
+    """The smallest ReconstructionJob."""
+    kind = {"apiVersion": "recon3d.io/v1alpha1", "kind": "ReconstructionJob", "metadata": {"name": name}}
+    return {**kind, "spec": {"input": {"builtin": "example"}, **spec}}
+
+
+def batch_job(name: str) -> dict[str, Any]:
+    """The same load as a built-in Job: one Pod with one GPU."""
+    resources = {"requests": {GPU: "1"}, "limits": {GPU: "1"}}
+    container = {"name": "runner", "image": "registry.example/runner:1", "resources": resources}
+    pod = {"restartPolicy": "Never", "serviceAccountName": "recon3d-runner", "containers": [container]}
+    return {"metadata": {"name": name}, "spec": {"backoffLimit": 0, "template": {"spec": pod}}}
+
+
+def burst(plane: ControlPlane, place: str, path: str, bodies: list[dict[str, Any]]) -> float:
+    """Create `bodies` with 16 clients; return seconds from the first one created to the last Pod created."""
+    with PodWatch(plane.kubeconfig, place) as watch:
+        begun = create_all(plane.kubeconfig, path, bodies, clients=16)
+        eventually(lambda: len(watch.created) >= len(bodies), seconds=900, what="all Pods are there")
+        return max(watch.created.values()) - begun
+
+
+def bench_create(count: int, *, lifted: bool) -> dict[str, float]:
+    """Three bursts of ours in one process, and one of the Job controller's."""
+    found: dict[str, float] = {}
+    word = "lifted" if lifted else "shipped"
+    with control_plane(lifted=lifted, scheduler=False) as plane:
+        admin = install(plane)
+        with started_operator(plane):
+            for number in range(3 if lifted else 1):
+                place = f"ours-{number}"
+                admin.namespace(place, count)
+                path = f"{JOBS}/namespaces/{place}/reconstructionjobs"
+                seconds = burst(plane, place, path, [job(f"j-{i}") for i in range(count)])
+                found[f"burst_{number + 1}_per_s"] = round(count / seconds, 1)
+                say(f"{word}: burst {number + 1}: {count / seconds:.1f} Pods/s")
+                time.sleep(10)
+        admin.namespace("theirs", count)
+        seconds = burst(plane, "theirs", "/apis/batch/v1/namespaces/theirs/jobs",
+                        [batch_job(f"j-{i}") for i in range(count)])  # fmt: skip
+        theirs = count / seconds
+        say(f"{word}: the Job controller: {theirs:.1f} Pods/s")
+    result = {
+        f"create_ratio_{word}": round(found["burst_1_per_s"] / theirs, 2),
+        f"job_controller_{word}_per_s": round(theirs, 1),
+    }
+    return result | (found if lifted else {"ours_beside_shipped_per_s": found["burst_1_per_s"]})
+
+
+def bench_queue(queued: int, samples: int) -> dict[str, float]:
+    """`queued` jobs wait behind a quota of 8; places are freed one by one. API writes a job are counted meanwhile."""
+    with control_plane(scheduler=False) as plane:
+        admin = install(plane)
+        admin.namespace("queue", 8)
+        with started_operator(plane), PodWatch(plane.kubeconfig, "queue") as watch:
+            bodies = [job(f"j-{i:05}") for i in range(queued)]
+            create_all(plane.kubeconfig, f"{JOBS}/namespaces/queue/reconstructionjobs", bodies, clients=8)
+            say(f"{queued} jobs are created")
+            waiting = f"{JOBS}/namespaces/queue/reconstructionjobs/j-{queued - 1:05}"
+            eventually(lambda: admin.get(waiting).get("status"), seconds=900, what="the last job is seen")
+            say("all are queued")
+            time.sleep(20)
+            writes, waits = _writes(admin), []
+            for _ in range(samples):
+                before = set(watch.created)
+                name = next(pod for pod in list(watch.created) if pod not in watch.ended)
+                uid = watch.owner[name]
+                admin.pod_status("queue", name, _ended(summary(uid)))
+                eventually(lambda n=name: n in watch.ended, what="the end is seen")
+                fresh = eventually(lambda b=before: set(watch.created) - b, seconds=60, what="the next Pod is there")
+                waits.append(min(watch.created[pod] for pod in fresh) - watch.ended[name])
+            time.sleep(3)
+            per_job = (_writes(admin) - writes) / samples
+    waits.sort()
+    return {
+        "quota_freed_p50_s": round(statistics.median(waits), 3),
+        "quota_freed_p99_s": round(waits[int(len(waits) * 0.99)], 3),
+        "writes_per_job": round(per_job, 2),
+        "queued": queued,
+    }
+
+
+def _ended(message: str) -> dict[str, Any]:
+    now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    state = {
+        "terminated": {"exitCode": 0, "message": message, "startedAt": now, "finishedAt": now, "reason": "Completed"}
+    }
+    entry = {"name": "runner", "state": state, "image": "i", "imageID": "i", "ready": False, "restartCount": 0}
+    return {"phase": "Succeeded", "containerStatuses": [entry]}
+
+
+def _writes(admin: Client) -> float:
+    """Count what only the operator writes here: jobs' statuses, Pods, Events."""
+    wanted = (
+        r'resource="reconstructionjobs",[^}]*subresource="status",[^}]*verb="PUT"',
+        r'resource="pods",[^}]*subresource="",[^}]*verb="(POST|DELETE)"',
+        r'resource="events",[^}]*verb="POST"',
+    )
+    lines = admin.text("/metrics").splitlines()
+    found = [line for line in lines if line.startswith("apiserver_request_total{")]
+    return sum(float(line.rsplit(" ", 1)[1]) for line in found for each in wanted if re.search(each, line))
+
+
+def bench_load(count: int) -> dict[str, float]:
+    """`count` jobs, four fifths of them Completed with the full status of a `both` job: start, sync, memory."""
+    with control_plane(scheduler=False) as plane:
+        admin = install(plane)
+        admin.namespace("load", 0)
+        path = f"{JOBS}/namespaces/load/reconstructionjobs"
+        done, names = count * 4 // 5, [f"j-{i:05}" for i in range(count)]
+        create_all(plane.kubeconfig, path, [job(name, engine="both") for name in names], clients=8)
+        statuses = [(f"{path}/{name}/status", {"status": _full_status(name)}) for name in names[:done]]
+        create_all(plane.kubeconfig, path, statuses, clients=8)
+        say(f"{count} jobs are there, {done} of them Completed")
+        with started_operator(plane, wait=False) as operator:
+            found = eventually(
+                lambda: re.search(r"synced: (\d+) jobs in ([\d.]+) s", operator.log.read_text()), seconds=120
+            )
+            say(found.group(0))
+            last = f"{path}/{names[-1]}"
+            eventually(lambda: admin.get(last).get("status"), seconds=600, what="the last job is seen")
+            time.sleep(5)
+            status = Path(f"/proc/{operator.pid}/status").read_text()
+            rss = int(re.search(r"VmRSS:\s+(\d+)", status).group(1)) / 1024
+            peak = int(re.search(r"VmHWM:\s+(\d+)", status).group(1)) / 1024
+    return {
+        "memory_mib": round(rss, 1),
+        "memory_peak_mib": round(peak, 1),
+        "sync_s": float(found.group(2)),
+        "load_jobs": count,
+    }
+
+
+def _full_status(name: str) -> dict[str, Any]:
+    now = "2026-11-21T00:00:00Z"
+    engine = {
+        "phase": "Completed",
+        "verdict": "normal",
+        "psnr": 31.2,
+        "ssim": 0.94,
+        "seconds": 100.0,
+        "message": "m" * 200,
+    }
+    kinds = ("Accepted", "QuotaReserved", "RunnerReady", "Succeeded")
+    conditions = [
+        {"type": kind, "status": "True", "reason": "R", "message": "m" * 80, "lastTransitionTime": now}
+        for kind in kinds
+    ]
+    return {
+        "phase": "Completed",
+        "observedGeneration": 1,
+        "conditions": conditions,
+        "progress": {"percent": 100, "updatedAt": now},
+        "engines": {"nvdiffrec": engine, "reconviagen": engine},
+        "summary": {"engine": "nvdiffrec", "verdict": "normal", "psnr": 31.2, "ssim": 0.94, "reasons": ["r" * 200] * 5},
+        "artifacts": {"path": f"s3://results/jobs/{name}/attempts/1", "count": 52, "bytes": 90_000_000},
+        "attempts": [{"number": 1, "pod": f"{name}-1", "node": "n", "startedAt": now, "finishedAt": now}],
+        "startedAt": now,
+        "finishedAt": now,
+    }
+
+
+def bench_kills(count: int, kills: int, seed: int) -> dict[str, float]:
+    """`count` jobs under a quota of 8 with two operators; the holder is killed at random moments."""
+    dice = random.Random(seed)
+    lease = {"RECON3D_LEASE_NAMESPACE": "default"}
+    with control_plane(scheduler=False) as plane:
+        admin = install(plane)
+        admin.namespace("kills", 8)
+        path = f"{JOBS}/namespaces/kills/reconstructionjobs"
+        with PodWatch(plane.kubeconfig, "kills") as watch:
+            create_all(plane.kubeconfig, path, [job(f"j-{i:03}") for i in range(count)], clients=4)
+            operators = {name: started_operator(plane, wait=False, POD_NAME=name, **lease) for name in "ab"}
+            running = {name: each.__enter__() for name, each in operators.items()}
+            done, failovers, killed, latest = 0, [], 0, time.monotonic()
+
+            def finish_some() -> None:
+                for name in [pod for pod in list(watch.created) if pod not in watch.ended][: dice.randint(0, 3)]:
+                    admin.pod_status("kills", name, _ended(summary(watch.owner[name])))
+
+            def holder() -> str:
+                return str(admin.get("/apis/coordination.k8s.io/v1/namespaces/default/leases/recon3d-operator")
+                           .get("spec", {}).get("holderIdentity", ""))  # fmt: skip
+
+            eventually(lambda: holder() in running, seconds=60, what="one holds the lease")
+            while killed < kills:
+                time.sleep(dice.uniform(0.2, 2.5))
+                finish_some()
+                name = holder()
+                running[name].stop(signal.SIGKILL)
+                killed += 1
+                if dice.random() < 0.3:  # the other one has to take over
+                    since = time.monotonic()
+                    eventually(lambda n=name: holder() not in ("", n), seconds=60, what="the other one takes over")
+                    failovers.append(time.monotonic() - since)
+                operators[name] = started_operator(plane, wait=False, POD_NAME=name, **lease)
+                running[name] = operators[name].__enter__()
+            while time.monotonic() - latest < 600:
+                finish_some()
+                jobs = admin.items(path)
+                done = sum((each.get("status") or {}).get("phase") == "Completed" for each in jobs)
+                if done == count:
+                    break
+                time.sleep(0.2)
+            for each in running.values():
+                each.stop()
+            phases = [(each.get("status") or {}).get("phase") for each in admin.items(path)]
+            owners = list(watch.owner.values())
+    return {
+        "kills": killed,
+        "duplicates": len(owners) - len(set(owners)),
+        "lost": count - len(phases),
+        "stuck": sum(phase != "Completed" for phase in phases),
+        "failover_s": round(max(failovers, default=0.0), 2),
+        "failovers": len(failovers),
+    }
+
+
+def main() -> int:
+    """Run the parts that are asked for."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--only", choices=("create", "queue", "load", "kills"), action="append")
+    parser.add_argument("--jobs", type=int, default=1000, help="of a burst (default 1000)")
+    parser.add_argument("--queued", type=int, default=10_000, help="behind the quota, and for the load (default 10000)")
+    parser.add_argument("--samples", type=int, default=200, help="places to free (default 200)")
+    parser.add_argument("--kills", type=int, default=100)
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args()
+    parts = args.only or ["create", "queue", "load", "kills"]
+    result: dict[str, float] = {}
+    if "create" in parts:
+        result |= bench_create(args.jobs, lifted=True)
+        result |= bench_create(args.jobs, lifted=False)
+    if "queue" in parts:
+        result |= bench_queue(args.queued, args.samples)
+    if "load" in parts:
+        result |= bench_load(args.queued)
+    if "kills" in parts:
+        result |= bench_kills(200, args.kills, args.seed)
+    print(json.dumps(result))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
