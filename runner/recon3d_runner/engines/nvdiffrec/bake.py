@@ -26,9 +26,11 @@ from recon3d_runner.types import F32, F64, I32, Bool, View
 POWER = 4
 """Weights fall with this power of the viewing cosine."""
 SHY = 1e-3
-"""Weight of pixels beside an occlusion edge."""
-EDGE = 2
-"""How many pixels beside an occlusion edge are shy."""
+"""Weight of pixels on an occlusion edge, which mix two surfaces; below that of a view at a cosine of .2."""
+WARY = 0.1
+"""Weight of the pixels next to those, which a small error of the geometry would put on the other surface."""
+GRAZING = 0.15
+"""Least viewing cosine: flatter than that, a pixel is smeared over too many texels."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ class Sight:
     depth: F32
     """(H, H) rendered depth of the mesh at the image's resolution, NaN outside."""
     trust: F32
-    """(H, H) 1 on solid foreground, SHY beside occlusion edges, 0 where the input shows background."""
+    """(H, H) 1 on solid foreground, WARY and SHY towards occlusion edges, 0 where the input shows background."""
 
 
 def texel_map(atlas: Atlas) -> TexelMap:
@@ -68,8 +70,8 @@ def look(vertices: F64, faces: I32, view: View, rasteriser: Rasteriser) -> Sight
     # An occlusion edge: depth that no slope explains between neighbours, or the background.
     spread = ndimage.maximum_filter(filled, 3) - ndimage.minimum_filter(filled, 3)
     edge = spread > 12.0 * pixel
-    shy = ndimage.binary_dilation(edge, iterations=EDGE)
-    trust = np.where(shy, np.float32(SHY), np.float32(1))
+    wary = ndimage.binary_dilation(edge, iterations=2)
+    trust = np.where(edge, np.float32(SHY), np.where(wary, np.float32(WARY), np.float32(1)))
     solid = ndimage.minimum_filter(view.alpha, 3) > 0.99
     trust = np.where(solid, trust, np.where(view.alpha > 0.99, np.float32(SHY * SHY), np.float32(0)))
     return Sight(view, depth, trust.astype(np.float32))
@@ -117,7 +119,7 @@ def _gather(
             if length == 0.0:
                 continue
             cosine = (nx * rx + ny * ry + nz * rz) / length
-            if cosine < 0.08:
+            if cosine < GRAZING:
                 continue
             cz = rotation[2, 0] * x + rotation[2, 1] * y + rotation[2, 2] * z + translation[2]
             if cz <= 0.0:
