@@ -102,7 +102,6 @@ BYTES: dict[str, tuple[Callable[[Path], Path], str, str]] = {
     "JPEG named .png": (folder_of(good(top=jpeg())), "INVALID_IMAGE", "top.png is a JPEG, not a PNG"),
     "GIF named .png": (folder_of(good(top=b"GIF89a" + bytes(99))), "INVALID_IMAGE", "multi_views/top.png"),
     "16-bit RGB": (folder_of(good(left=png(bits=16))), "INVALID_IMAGE", "left.png is 16-bit RGB"),
-    "palette": (folder_of(good(left=png(colour=3))), "INVALID_IMAGE", "left.png is 8-bit palette"),
     "100 megapixels": (
         folder_of(good(back=SIGNATURE + header(10_000, 10_000))), "WRONG_RESOLUTION", "back.png is 10000x10000"
     ),
