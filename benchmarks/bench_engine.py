@@ -16,7 +16,7 @@ import shutil
 import subprocess
 import sys
 import time
-from datetime import date
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -141,7 +141,8 @@ def main() -> int:
         state = row["verdict"] or row["error"] or f"exit {row['exit']}"
         print(f"[bench] {case.name}: {state} in {row['seconds']} s", flush=True)
     mean, worst = mean_row(rows), worst_row(rows)
-    heading = f"nvdiffrec, profile {a.profile}, device {a.device}, {os.cpu_count()} cores, {cpu_name()}, {date.today()}"
+    machine = f"{os.cpu_count()} cores, {cpu_name()}, {datetime.now(timezone.utc).date()}"
+    heading = f"nvdiffrec, profile {a.profile}, device {a.device}, {machine}"
     print(f"\n{heading}\n{text_table([*rows, mean, worst])}")
     for row in rows:
         if row.get("score_error"):
