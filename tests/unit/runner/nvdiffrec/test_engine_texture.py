@@ -165,7 +165,7 @@ def test_pass_two_sharpens_what_is_rendered(each: Worked) -> None:
         after = render_textured(each.mesh(each.final), view.camera, 256).rgb
         assert psnr(after, view.rgb, body) > psnr(before, view.rgb, body) - 0.3
         # The well has occlusion edges in the middle of a view, two pixels of which no view shows unmixed.
-        assert psnr(after, view.rgb, body) > (27 if each is worked("well") else 33)
+        assert psnr(after, view.rgb, body) > (26 if each is worked("well") else 33)
 
 
 def test_what_no_view_sees_is_flagged_and_filled_from_around() -> None:
