@@ -17,12 +17,12 @@ from typing import Any, Final
 from recon3d_contract.errors import Code, Recon3dError
 
 from recon3d_operator.apply import apply
+from recon3d_operator.claims import refused_input
 from recon3d_operator.cluster.port import Cluster
 from recon3d_operator.cluster.refusals import ApiError, Kind
 from recon3d_operator.decide import decide
 from recon3d_operator.metrics import Metrics
 from recon3d_operator.model import Decision, Key, Object, Observed, attempt_of, is_over, is_terminal, job_uid_of, key_of
-from recon3d_operator.names import ALLOW
 from recon3d_operator.observe import Index
 from recon3d_operator.pod import build_pod
 from recon3d_operator.settings import Settings
@@ -34,6 +34,8 @@ _LOG: Final = logging.getLogger(__name__)
 _TICK_S: Final = 15.0
 _EXACT_PLACES: Final = 50
 _PLACES_PER_TICK: Final = 200
+_CONFIRM_AFTER_S: Final = 60.0
+_CONFIRM_AT_ONCE: Final = 100
 _PROGRESS_S: Final = 5.0
 _LONGEST_RETRY_S: Final = 30.0
 
@@ -53,18 +55,25 @@ class Controller:
         self._progress: dict[Key, Mapping[str, Any]] = {}
         self._refresh: set[Key] = set()
         self._failures: dict[Key, int] = {}
+        self._unconfirmed: dict[str, Mapping[str, Any]] = {}
 
     # --- what is told
 
     def told(self, change: str | None, obj: Mapping[str, Any]) -> None:
         """Take in a watch event: `change` is DELETED or anything else; `obj` a job, a runner Pod or a quota."""
         gone, kind = change == "DELETED", obj["kind"]
+        self._unconfirmed.pop(obj["metadata"]["uid"], None)
         if kind == "ResourceQuota":
             self._told_quota(obj, gone)
         elif kind == "Pod":
             self._told_pod(obj, gone)
         else:
             self._told_job(obj, gone)
+
+    def listed(self, obj: Mapping[str, Any]) -> None:
+        """Take in an object of the first list; a watch has yet to confirm that it is still there."""
+        self.told(None, obj)
+        self._unconfirmed[obj["metadata"]["uid"]] = dict(obj)
 
     def _told_job(self, job: Mapping[str, Any], gone: bool) -> None:
         key = key_of(job)
@@ -124,7 +133,7 @@ class Controller:
     async def _reconcile(self, key: Key, job: Object) -> None:
         decision = self._decide(key, job)
         if decision.create is not None:
-            refused = await self._allowed(job) or await self._create(key, job, decision.create)
+            refused = await refused_input(self.cluster, job) or await self._create(key, job, decision.create)
             self.submitter.revoke(key)
             decision = self._decide(key, job, refused)
             if not decision.waits and refused is None and (job.get("status") or {}).get("phase") is None:
@@ -200,24 +209,6 @@ class Controller:
         self.index.put_pod(created)
         return None
 
-    async def _allowed(self, job: Object) -> Recon3dError | None:
-        """Return why the job may not use the volume that it names."""
-        source = job["spec"]["input"].get("pvc")
-        if not source:
-            return None
-        name = source["claimName"]
-        try:
-            claim = await self.cluster.get_claim(job["metadata"]["namespace"], name)
-        except ApiError as error:
-            if error.kind is Kind.GONE:
-                return Recon3dError(Code.INPUT_NOT_FOUND, f"There is no PersistentVolumeClaim {name}.")
-            raise
-        uses = str((claim["metadata"].get("labels") or {}).get(ALLOW, "")).replace("_", ".").split(".")
-        if "input" in uses:
-            return None
-        text = f"The PersistentVolumeClaim {name} lacks the label {ALLOW}=input."
-        return Recon3dError(Code.INPUT_NOT_ALLOWED, text, suggestion="Ask the owner of the volume to label it.")
-
     async def _failed(self, key: Key, job: Object, error: ApiError) -> None:
         self.submitter.revoke(key)
         if error.kind is Kind.GONE:
@@ -260,6 +251,19 @@ class Controller:
                     self.work.add((namespace, name))
             self._offer(namespace)
 
+    async def confirm(self, most: int) -> None:
+        """Look again after up to `most` listed objects of which no watch has told since."""
+        look = {"Pod": self.cluster.get_pod, "ResourceQuota": self.cluster.get_quota}
+        for obj in list(self._unconfirmed.values())[:most]:
+            try:
+                found = await look.get(obj["kind"], self.cluster.get_job)(*key_of(obj))
+            except ApiError as error:
+                if error.kind is not Kind.GONE:
+                    continue
+                found = None
+            same = found is not None and found["metadata"]["uid"] == obj["metadata"]["uid"]
+            self.told(None if same else "DELETED", {**(found or obj), "kind": obj["kind"]} if same else obj)
+
     # --- running
 
     async def run(self) -> None:
@@ -280,6 +284,9 @@ class Controller:
                 self.work.done(key)
 
     async def _tick(self) -> None:
+        began = self.clock()
         while True:
             await asyncio.sleep(_TICK_S)
             self.refresh_places()
+            if self.clock() - began >= _CONFIRM_AFTER_S:
+                await self.confirm(_CONFIRM_AT_ONCE)

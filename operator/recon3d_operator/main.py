@@ -30,7 +30,7 @@ from recon3d_operator.progress import Progress, RefusedError
 from recon3d_operator.serve import health_app, progress_app, serving, tls_context
 from recon3d_operator.settings import Settings, SettingsError
 from recon3d_operator.startup import StartError, check
-from recon3d_operator.watching import Flags, watch
+from recon3d_operator.watching import Flags, list_all, watch
 
 _LOG: Final = logging.getLogger(__name__)
 _POOL: Final = 64
@@ -81,7 +81,8 @@ class Operator:
         try:
             done, _ = await asyncio.wait({watches, *tasks}, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
-                task.result()
+                if not task.cancelled():  # by Kopf, when a signal met it before its handlers were replaced
+                    task.result()
         finally:
             # Kopf takes down whatever was started after it; so it goes last.
             for task in tasks:
@@ -94,8 +95,10 @@ class Operator:
                 await lease.release()
 
     async def _reconcile(self, controller: Controller) -> None:
+        await self._flags.ready.wait()
+        self._take_signals()
         started = time.monotonic()
-        await self._flags.synced.wait()
+        await list_all(self._cluster, controller, self._settings)
         _LOG.info("synced: %d jobs in %.2f s", len(controller.index.jobs), time.monotonic() - started)
         await controller.run()
 

@@ -18,7 +18,7 @@ RIGHTS: Final[tuple[tuple[str, str, str, str], ...]] = (
     *((verb, GROUP, PLURAL, "") for verb in ("get", "list", "watch", "delete")),
     ("update", GROUP, PLURAL, "status"),
     *((verb, "", "pods", "") for verb in ("get", "list", "watch", "create", "delete")),
-    *((verb, "", "resourcequotas", "") for verb in ("list", "watch")),
+    *((verb, "", "resourcequotas", "") for verb in ("get", "list", "watch")),
     ("get", "", "persistentvolumeclaims", ""),
     ("create", "", "events", ""),
 )

@@ -1,36 +1,40 @@
-"""Kopf, as an event source only: index and event handlers; no change handlers, daemons, timers or finalizers.
+"""Where events come from: one list of our own, then Kopf's watches; no change handlers, daemons, timers, finalizers.
 
-Its index handlers run for every object of the first lists before the first event handler does; so by then the index is
-whole, and the workers may start. Later only the event handlers run.
+Kopf does not tell when its first lists have been told in full (its own indices do, but with 10,000 objects they take
+minutes: every object waits for all others). So everything is listed once before Kopf begins; what vanished between the
+two lists is found by the controller, which looks again after what no watch has confirmed.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
+from urllib.parse import quote
 
 import kopf
 from recon3d_contract.resource import GROUP, PLURAL, VERSION
 
+from recon3d_operator.cluster.kube import KubeCluster
+from recon3d_operator.cluster.refusals import ApiError
 from recon3d_operator.controller import Controller
 from recon3d_operator.names import POD_SELECTOR
 from recon3d_operator.settings import Settings
+
+_CHUNK: Final = 500
 
 
 class Flags:
     """What the watches tell, and are told."""
 
     def __init__(self) -> None:
-        self.synced = asyncio.Event()
-        """All that exists was told."""
         self.ready = asyncio.Event()
         """Kopf has begun, and has set its own signal handlers."""
         self.stop = asyncio.Event()
 
 
-def wire(registry: kopf.OperatorRegistry, controller: Controller, synced: asyncio.Event) -> None:
-    """Have Kopf tell `controller` of jobs, runner Pods and quotas; set `synced` when all that exist were told."""
+def wire(registry: kopf.OperatorRegistry, controller: Controller) -> None:
+    """Have Kopf tell `controller` of jobs, runner Pods and quotas."""
 
     async def login(**details: Any) -> kopf.ConnectionInfo | None:
         return kopf.login_with_service_account(**details) or kopf.login_with_kubeconfig(**details)
@@ -43,17 +47,9 @@ def wire(registry: kopf.OperatorRegistry, controller: Controller, synced: asynci
     )
     for resource, filters in sources:
 
-        async def listed(body: kopf.Body, **_: Any) -> None:
-            controller.told(None, dict(body))
-
         async def changed(event: Mapping[str, Any], **_: Any) -> None:
             controller.told(event["type"], event["object"])
-            synced.set()
 
-        def listing(**_: Any) -> bool:
-            return not synced.is_set()
-
-        kopf.index(*resource, id=f"listed-{resource[-1]}", registry=registry, when=listing, **filters)(listed)
         kopf.on.event(*resource, id=f"changed-{resource[-1]}", registry=registry, **filters)(changed)
 
 
@@ -106,10 +102,42 @@ def kopf_settings() -> kopf.OperatorSettings:
     return settings
 
 
+async def list_all(cluster: KubeCluster, controller: Controller, settings: Settings) -> None:
+    """Tell `controller` of all that exists."""
+    jobs = f"/apis/{GROUP}/{VERSION}"
+    sources = (
+        (jobs, PLURAL, ""),
+        ("/api/v1", "pods", f"&labelSelector={POD_SELECTOR}"),
+        ("/api/v1", "resourcequotas", ""),
+    )
+    for namespace in settings.namespaces or (None,):
+        place = "" if namespace is None else f"/namespaces/{namespace}"
+        for api, plural, selector in sources:
+            await _list(cluster, controller, f"{api}{place}/{plural}?limit={_CHUNK}{selector}")
+
+
+async def _list(cluster: KubeCluster, controller: Controller, path: str) -> None:
+    more = ""
+    while True:
+        try:
+            answer = await cluster.request("GET", f"{path}&continue={quote(more)}" if more else path)
+        except ApiError as error:
+            if error.status != 410 or not more:
+                raise
+            more = ""  # the list grew too old between two parts: once more from the start
+            continue
+        kind = str(answer["kind"]).removesuffix("List")
+        for item in answer["items"]:
+            controller.listed({**item, "kind": kind})
+        more = answer["metadata"].get("continue") or ""
+        if not more:
+            return
+
+
 async def watch(controller: Controller, settings: Settings, flags: Flags) -> None:
     """Watch until `flags.stop` is set. Kopf, when it ends, cancels every task that was started after it."""
     registry = kopf.OperatorRegistry()
-    wire(registry, controller, flags.synced)
+    wire(registry, controller)
     scope: dict[str, Any] = {"namespaces": settings.namespaces} if settings.namespaces else {"clusterwide": True}
     await kopf.operator(
         registry=registry,

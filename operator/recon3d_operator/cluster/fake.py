@@ -98,6 +98,11 @@ class FakeCluster:
                 self._remove(self.pods, pod)
         self._leave("delete_job", {})
 
+    async def get_quota(self, namespace: str, name: str) -> Object:
+        """See Cluster.get_quota."""
+        self._enter("get_quota")
+        return copy.deepcopy(_get(self.quotas, namespace, name))
+
     async def get_claim(self, namespace: str, name: str) -> Object:
         """See Cluster.get_claim."""
         self._enter("get_claim")

@@ -78,6 +78,10 @@ class KubeCluster:
             _job_path(namespace, name), {"preconditions": {"uid": uid}, "propagationPolicy": "Background"}
         )
 
+    async def get_quota(self, namespace: str, name: str) -> Object:
+        """See Cluster.get_quota."""
+        return await self.request("GET", f"/api/v1/namespaces/{namespace}/resourcequotas/{name}")
+
     async def get_claim(self, namespace: str, name: str) -> Object:
         """See Cluster.get_claim."""
         return await self.request("GET", f"/api/v1/namespaces/{namespace}/persistentvolumeclaims/{quote(name)}")

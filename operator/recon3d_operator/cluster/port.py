@@ -28,6 +28,9 @@ class Cluster(Protocol):
     async def delete_job(self, namespace: str, name: str, uid: str) -> None:
         """Delete that very job, with all that it owns, in the background; as delete_pod."""
 
+    async def get_quota(self, namespace: str, name: str) -> Object:
+        """Return the ResourceQuota, or GONE."""
+
     async def get_claim(self, namespace: str, name: str) -> Object:
         """Return the PersistentVolumeClaim, or GONE."""
 

@@ -158,6 +158,9 @@ def test_what_is_not_there_is_gone(backend):
     assert backend.kind_of("get_job", backend.namespace, "nobody") is Kind.GONE
     assert backend.kind_of("get_pod", backend.namespace, "nobody") is Kind.GONE
     assert backend.kind_of("get_claim", backend.namespace, "nobody") is Kind.GONE
+    assert backend.kind_of("get_quota", backend.namespace, "nobody") is Kind.GONE
+    backend.quota(3)
+    assert backend.call("get_quota", backend.namespace, "gpu")["spec"]["hard"] == {GPU: "3"}
 
 
 def test_only_the_very_job_is_deleted(backend):

@@ -17,7 +17,7 @@ from kubecluster.world import GPU, NAMESPACE, World, job_spec
 from recon3d_contract.errors import Code
 from recon3d_operator.cluster.refusals import ApiError
 from recon3d_operator.settings import Settings
-from recon3d_operator.times import parse
+from recon3d_operator.times import parse, stamp
 
 FINAL = ("Completed", "Failed", "Cancelled")
 ERRORS = st.sampled_from(
@@ -115,10 +115,21 @@ class Histories(RuleBasedStateMachine):
         self.kubelet(pick, lambda name: self.cluster.set_pod(NAMESPACE, name, {"phase": "Failed", "reason": "Evicted"}))
 
     @rule(pick=st.integers(0, 10))
+    def container_is_lost_before_its_pod_has_ended(self, pick: int) -> None:
+        self.kubelet(pick, self.lose_container)
+
+    @rule(pick=st.integers(0, 10))
     def pod_vanishes(self, pick: int) -> None:
         found = sorted(self.cluster.pods)
         if found:
             self.cluster.finish_deletion(*found[pick % len(found)])
+
+    @rule()
+    def pods_of_ended_containers_end(self) -> None:
+        for (_, name), pod in list(self.cluster.pods.items()):
+            states = [entry["state"] for entry in pod["status"].get("containerStatuses", [])]
+            if pod["status"]["phase"] == "Running" and any("terminated" in state for state in states):
+                self.cluster.set_pod(NAMESPACE, name, {**pod["status"], "phase": "Failed"})
 
     @rule()
     def deletions_finish(self) -> None:
@@ -198,6 +209,14 @@ class Histories(RuleBasedStateMachine):
         if found:
             act(found[pick % len(found)])
 
+    def lose_container(self, name: str) -> None:
+        labels = self.cluster.pods[NAMESPACE, name]["metadata"]["labels"]
+        if self.job(labels["recon3d.io/job-name"]) is not None:
+            message = self.world.summary(labels["recon3d.io/job-name"], Code.INFRASTRUCTURE_LOST)
+            ended = {"exitCode": 58, "message": message, "finishedAt": stamp(self.cluster.now)}
+            containers = [{"name": "runner", "state": {"terminated": ended}}]
+            self.cluster.set_pod(NAMESPACE, name, {"phase": "Running", "containerStatuses": containers})
+
     def world_report(self, pod_name: str, what: str, code: Code | None = None) -> None:
         labels = self.cluster.pods[NAMESPACE, pod_name]["metadata"]["labels"]
         name = labels["recon3d.io/job-name"]
@@ -224,6 +243,7 @@ class Histories(RuleBasedStateMachine):
                 self.watch_delivers(kind, 10_000)
             self.operator_works(10_000)
             self.deletions_finish()
+            self.pods_of_ended_containers_end()
             for (_, pod_name), pod in list(self.cluster.pods.items()):
                 if pod["status"]["phase"] in ("Pending", "Running"):
                     self.world_report(pod_name, "complete")
