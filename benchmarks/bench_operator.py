@@ -24,7 +24,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests" / "cluster"))
 
-from kubecluster.client import JOBS, Client, eventually  # noqa: E402
+from kubecluster.client import JOBS, Client, Refused, eventually  # noqa: E402
 from kubecluster.control_plane import ControlPlane, control_plane  # noqa: E402
 from kubecluster.load import PodWatch, create_all, install, started_operator, summary  # noqa: E402
 
@@ -217,8 +217,11 @@ def bench_kills(count: int, kills: int, seed: int) -> dict[str, float]:
                     admin.pod_status("kills", name, _ended(summary(watch.owner[name])))
 
             def holder() -> str:
-                return str(admin.get("/apis/coordination.k8s.io/v1/namespaces/default/leases/recon3d-operator")
-                           .get("spec", {}).get("holderIdentity", ""))  # fmt: skip
+                try:
+                    lease = admin.get("/apis/coordination.k8s.io/v1/namespaces/default/leases/recon3d-operator")
+                except Refused:
+                    return ""  # nobody has made it yet
+                return str(lease.get("spec", {}).get("holderIdentity", ""))
 
             eventually(lambda: holder() in running, seconds=60, what="one holds the lease")
             while killed < kills:
