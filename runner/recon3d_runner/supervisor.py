@@ -293,7 +293,7 @@ class Supervisor:
         return result
 
     def _write_files(self, folders: Folders, result: Result) -> None:
-        text = self._log.text()
-        if text:
+        error = result.error
+        if text := self._log.text() or (f"{error.code.value}: {error.message}\n" if error else ""):
             write_whole(folders.result / RUN_LOG, text)
         write_whole(folders.result / RESULT, result.to_json())

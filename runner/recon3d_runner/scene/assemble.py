@@ -9,11 +9,10 @@ from typing import TypeVar
 
 import numpy as np
 from recon3d_contract.conventions import POSITION, VIEWS
-from recon3d_contract.errors import Code, Recon3dError
 from recon3d_contract.spec import JobSpec
-from scipy import ndimage
 
 from recon3d_runner.run import Run
+from recon3d_runner.scene import plausible
 from recon3d_runner.scene.agreement import Sight, code_jump, frames, prepare
 from recon3d_runner.scene.calibrate import PRIOR_FOV, Calibrator, Known, Solution
 from recon3d_runner.scene.dequantize import dequantize
@@ -25,10 +24,6 @@ from recon3d_runner.types import F32, Calibration, Camera, View
 
 T = TypeVar("T")
 
-MIN_PIXELS = 64
-"""A view with fewer object pixels than this shows no object."""
-STRAY = 0.05
-"""Share of coloured pixels outside the depth's object above which the two show different things."""
 COARSE_STEP = 0.1
 """Depth codes coarser than this, in pixels of depth, are dequantised."""
 METRIC_OFFSET = 0.02
@@ -59,37 +54,6 @@ class _Depth:
     code: F32
     step: float
     """Codes between neighbouring levels of the file."""
-
-
-def _check_view(view: RawView, mask: Mask) -> None:
-    """Raise INCONSISTENT_VIEWS for a view without an object or whose depth shows something else than its colours."""
-    if int((mask.alpha >= 0.5).sum()) < MIN_PIXELS:
-        raise Recon3dError(
-            Code.INCONSISTENT_VIEWS,
-            f"The view '{view.name}' shows no object in front of its background.",
-            {"worst_view": view.name, "object_pixels": int((mask.alpha >= 0.5).sum())},
-        )
-    if mask.inside_depth is None:
-        return
-    if int(mask.inside_depth.sum()) < MIN_PIXELS:
-        raise Recon3dError(
-            Code.INCONSISTENT_VIEWS,
-            f"The depth render '{view.name}' shows no object in front of its background.",
-            {"worst_view": view.name, "depth_pixels": int(mask.inside_depth.sum())},
-        )
-    rgb = view.rgb.astype(np.float32) / np.float32(255)
-    differs = np.abs(rgb - mask.background).max(2) > 12 / 255 if view.alpha is None else view.alpha > 0.5
-    size = mask.inside_depth.shape[0]
-    at = ((np.arange(size) + 0.5) * differs.shape[0] / size).astype(np.int64)
-    coloured = ndimage.binary_opening(differs[at][:, at])
-    near = ndimage.binary_dilation(mask.inside_depth, iterations=4)
-    stray = float((coloured & ~near).sum()) / max(1, int(coloured.sum()))
-    if stray > STRAY:
-        raise Recon3dError(
-            Code.INCONSISTENT_VIEWS,
-            f"The colours and the depth render of the view '{view.name}' show different objects.",
-            {"worst_view": view.name, "stray_share": round(stray, 3), "limit": STRAY},
-        )
 
 
 def _codes(view: RawView, mask: Mask) -> _Depth:
@@ -162,7 +126,8 @@ def build_scene(folder: Path, spec: JobSpec, run: Run) -> Scene:
         with ThreadPoolExecutor() as pool:
             masks = list(pool.map(find_mask, raw))
         for view, mask in zip(raw, masks, strict=True):
-            _check_view(view, mask)
+            plausible.check_view(view, mask)
+        plausible.check_colours(raw, masks)
     with run.stage("calibrate"):
         known = _known(spec)
         if known.distance is None and (known.near is not None or known.far is not None):

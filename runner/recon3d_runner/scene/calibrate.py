@@ -12,14 +12,14 @@ import numpy as np
 from recon3d_contract.errors import Code, Recon3dError
 
 from recon3d_runner.run import Run
-from recon3d_runner.scene.agreement import Sight, frames
+from recon3d_runner.scene.agreement import Sight
 from recon3d_runner.scene.orient import Arrangement
 from recon3d_runner.scene.solve import Fit, Hypothesis, Problem
+from recon3d_runner.scene.starts import first_ranges, near_is_high
 from recon3d_runner.types import F64
 
 PRIOR_FOV = 40.0
 FOVS = (14.0, 22.0, 32.0, 42.0, 52.0, 64.0, 78.0)
-SPANS = (0.4, 0.55, 0.75, 1.0, 1.25, 1.5, 1.8, 2.2)
 COARSE = (48.0, 32.0, 16.0, 16.0, 8.0, 8.0)
 FINE = (8.0, 4.0, 2.0, 1.0, 0.5, 0.3)
 FINE_STEPS = 6
@@ -30,6 +30,10 @@ JUDGE = 2.0
 """Residual scale in pixels at which hypotheses are compared."""
 AGREE = 0.62
 """Cost at JUDGE below which the views are taken to agree."""
+ASIDE = 0.06
+"""Relative change of the focal length for the searches that test an answer."""
+WIDEST = (8.0, 100.0)
+"""Angles of view in degrees beyond which an answer is not believed."""
 GOOD = 0.2
 """Cost at JUDGE of views that agree as well as renders of one object do."""
 SIGMA_GAIN = 8.0
@@ -62,59 +66,6 @@ class Solution:
     prior: str | None
 
 
-def _extents(sights: list[Sight]) -> dict[tuple[int, int], float]:
-    """Mean reach of the outlines along every world axis direction (axis, sign), in image units."""
-    rotation = frames()
-    found: dict[tuple[int, int], list[float]] = {}
-    for s in sights:
-        if not len(s.outline):
-            continue
-        for row, column in ((0, 0), (1, 1)):
-            axis = rotation[s.name][row]
-            k = int(np.argmax(np.abs(axis)))
-            sign = int(np.sign(axis[k]))
-            found.setdefault((k, sign), []).append(float(s.outline[:, column].max()))
-            found.setdefault((k, -sign), []).append(float(-s.outline[:, column].min()))
-    return {key: float(np.mean(values)) for key, values in found.items()}
-
-
-def _near_is_high(sights: list[Sight]) -> bool:
-    """Whether larger codes are nearer: an object's middle is nearer than its outline."""
-    score = 0.0
-    for s in sights:
-        edge = s.nearest >= 0
-        rim = s.inside & edge
-        middle = s.inside & ~edge
-        if rim.any() and middle.any():
-            score += float(s.code[middle].mean() - s.code[rim].mean()) / max(1.0, float(np.ptp(s.code[s.inside])))
-    return score > 0
-
-
-def _first_ranges(sights: list[Sight], focal: float, high_is_near: bool) -> list[tuple[float, float]]:
-    """Starting values for (a, b): the depth that all codes span, as shares of the object's largest reach.
-
-    For each gain the offset makes the views' nearest points meet the extents that the side views show.
-    """
-    rotation = frames()
-    extents = _extents(sights)
-    nearest, reach = [], []
-    lowest, highest = np.inf, -np.inf
-    for s in sights:
-        forward = rotation[s.name][2]
-        k = int(np.argmax(np.abs(forward)))
-        extent = extents.get((k, int(-np.sign(forward[k]))))
-        if extent is None or not s.inside.any():
-            continue
-        low, high = (float(x) for x in np.percentile(s.code[s.inside], (0.5, 99.5)))
-        lowest, highest = min(lowest, low), max(highest, high)
-        nearest.append(high if high_is_near else low)
-        reach.append(extent / focal)
-    if not nearest or highest <= lowest:
-        return []
-    gain = (-1.0 if high_is_near else 1.0) * max(reach) / (highest - lowest)
-    return [(1.0 - float(np.mean(reach)) - b * float(np.mean(nearest)), b) for b in gain * np.array(SPANS)]
-
-
 class Calibrator:
     """Searches continuous and discrete unknowns; `free` marks the unknown ones of (log F, a, b)."""
 
@@ -138,7 +89,7 @@ class Calibrator:
             return None
         top = 255.0 if max(float(s.code.max()) for s in self.sights) <= 255.5 else 65535.0
         span = (k.far - k.near) / top / k.distance
-        if k.encoding == "black-near" or (k.encoding is None and not _near_is_high(self.sights)):
+        if k.encoding == "black-near" or (k.encoding is None and not near_is_high(self.sights)):
             return k.near / k.distance, span
         return k.far / k.distance, -span
 
@@ -151,7 +102,7 @@ class Calibrator:
         for high in polarities.get(self.known.encoding or "", (True, False)):
             for fov in fovs:
                 focal = 1 / float(np.tan(np.radians(fov) / 2))
-                ranges = [given] if given else _first_ranges(sights, focal, high)
+                ranges = [given] if given else first_ranges(sights, focal, high)
                 out += [Hypothesis(focal, a, b, self.rays[0]) for a, b in ranges if given or (b < 0) == high]
         return out
 
@@ -234,13 +185,15 @@ class Calibrator:
         if fit.cost >= AGREE:
             raise self._inconsistent(fit, arrangement)
         sigma = SIGMA_GAIN * fit.sigma_fov
+        if self.free[0]:
+            sigma = max(sigma, self._spread(thin, fit))
         confidence, prior = 1.0, None
         if self.free[0]:
             # Views that agree less than they should are less to be trusted than the residuals' curvature says.
             doubt = sigma * max(1.0, fit.cost / GOOD)
             confidence = float(1 / (1 + (doubt / 0.25) ** 2))
         if self.free[0] and sigma > 0.25 and confidence < 0.5:
-            prior = f"the views do not fix the angle of view (+-{sigma:.1f} deg); {PRIOR_FOV:g} deg assumed"
+            prior = f"the views do not fix the angle of view; {PRIOR_FOV:g} deg assumed"
             focal = 1 / float(np.tan(np.radians(PRIOR_FOV) / 2))
             h = fit.hypothesis
             shrink = h.focal / focal
@@ -251,6 +204,20 @@ class Calibrator:
             )
             fit = replace(problem.evaluate(pinned.hypothesis, JUDGE), sigma_fov=fit.sigma_fov)
         return Solution(fit, arrangement, confidence, prior)
+
+    def _spread(self, problem: Problem, fit: Fit) -> float:
+        """How far apart, in degrees of FOV, searches end that start on either side of the answer.
+
+        Where the data fix the angle they meet; along a valley of equal agreement they stay where they began.
+        """
+        h = fit.hypothesis
+        ends = [h.fov_deg]
+        for factor in (1 - ASIDE, 1 + ASIDE):
+            start = Hypothesis(h.focal * factor, 1 + (h.a - 1) / factor, h.b / factor, h.ray)
+            ends.append(self._refine(problem, start, FINE[:4], FINE_STEPS).hypothesis.fov_deg)
+        if not WIDEST[0] <= h.fov_deg <= WIDEST[1]:
+            return float("inf")
+        return max(ends) - min(ends)
 
     def without_offset(self, solution: Solution) -> Solution:
         """The same for metric depth, whose offset is exactly 0: one unknown less."""

@@ -100,5 +100,5 @@ def find_mask(view: RawView) -> Mask:
     border = np.unique(np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]]))
     outside = np.isin(labels, border[border > 0])
     solid = ndimage.binary_erosion(~outside, iterations=2)
-    empty = ndimage.binary_erosion(outside, iterations=1)
+    empty = ndimage.binary_erosion(outside, iterations=1, border_value=1)
     return Mask(_edge_alpha(rgb, solid, empty, background), None, "colour", background)

@@ -19,6 +19,8 @@ WINDOW = 1.0
 REACH = 100.0
 HIDDEN = 3.0
 DEPTH_SCALE = 1.5
+LEAST_SHARED = 0.05
+"""Share of all points below which shared surface is too little to judge by."""
 SETTLED = 5e-5
 """Relative change of the focal length, and of the offset, at which a scale is done."""
 
@@ -145,13 +147,14 @@ class Problem:
         counts = seen.sum(1)
         sil = [t**2 / (t**2 + scale**2) for t in touch]
         outside = lost.mean()
-        d = per_pair.sum() / max(1, counts.sum())
+        # Where hardly two views share a surface (a box), the few pixels that seem to must not decide.
+        d = per_pair.sum() / max(1.0, counts.sum(), LEAST_SHARED * depth.size)
         s = float(np.mean(np.concatenate(sil))) if sum(map(len, sil)) else 0.0
         by_view = {}
         pairs = self._pairs()
         for k, name in enumerate(names):
             mine = [q for q, (i, j) in enumerate(pairs) if k in (i, j)]
-            dk = per_pair[mine].sum() / max(1, counts[mine].sum())
+            dk = per_pair[mine].sum() / max(1.0, counts[mine].sum(), LEAST_SHARED * depth[mine].size)
             sk = float(sil[k].mean()) if len(sil[k]) else 0.0
             by_view[name] = float(dk + sk + lost[k].sum() / (n - 1) + lost[:, k].sum() / (n - 1))
         inlier = np.concatenate([np.abs(depth[seen]), *[np.abs(t) for t in touch]])

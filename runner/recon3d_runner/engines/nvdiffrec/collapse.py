@@ -145,6 +145,8 @@ def _collapse_pass(
                         good = False
                     if w != u and w != v and mark[w] == u:
                         shared += 1
+                        if start[w + 1] - start[w] <= 3:
+                            good = False  # it would be left with two faces, back to back
                         mark[w] = -1
         if not good or shared != 2:
             for s in range(start[u], start[u + 1]):

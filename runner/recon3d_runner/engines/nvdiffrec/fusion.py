@@ -186,27 +186,33 @@ def carve(views: list[View], prepared: list[Silhouette], origin: F64, step: floa
 
 
 def bounds(views: list[View]) -> tuple[F64, F64]:
-    """World box of the visual hull from the outlines' extents and, where there is depth, the lifted pixels."""
-    low, high = np.full(3, -np.inf), np.full(3, np.inf)
+    """World box that holds the visual hull: corners low and high, each (3,).
+
+    An outline bounds the object sideways by its angle times the depth at which the object may end; that depth
+    follows from the other views' boxes. Starting generously, a few rounds settle both.
+    """
+    distance = max(float(np.linalg.norm(view.camera.centre)) for view in views)
+    low, high = np.full(3, -0.9 * distance), np.full(3, 0.9 * distance)
+    spans = []
     for view in views:
         size = view.alpha.shape[0]
         rows, columns = np.nonzero(view.alpha >= 0.25)
-        if not len(rows):
-            continue
-        u = np.array([columns.min(), columns.max() + 1]) / size * 2 - 1
-        v = np.array([rows.min(), rows.max() + 1]) / size * 2 - 1
-        reach = np.abs(np.concatenate([u, v])).max() * np.tan(np.radians(view.camera.fov_deg) / 2)
-        far = float(np.linalg.norm(view.camera.centre))
-        if view.depth is not None:
-            far = float(np.nanmax(view.depth))
-        else:
-            far *= 1.0 + reach
-        for row, (a, b) in enumerate(((u[0], u[1]), (v[0], v[1]))):
-            axis = view.camera.rotation[row]
-            k = int(np.argmax(np.abs(axis)))
-            scale = far * np.tan(np.radians(view.camera.fov_deg) / 2)
-            lo, hi = sorted((a * scale * axis[k], b * scale * axis[k]))
-            low[k], high[k] = max(low[k], lo), min(high[k], hi)
+        if len(rows):
+            tangent = np.tan(np.radians(view.camera.fov_deg) / 2) * 2 / size
+            u = (np.array([columns.min() - 1, columns.max() + 2]) - size / 2) * tangent
+            v = (np.array([rows.min() - 1, rows.max() + 2]) - size / 2) * tangent
+            spans.append((view.camera, u, v))
+    for _ in range(6):
+        new_low, new_high = low.copy(), high.copy()
+        for camera, u, v in spans:
+            corners = np.array([[(low, high)[b >> k & 1][k] for k in range(3)] for b in range(8)])
+            far = float((corners @ camera.rotation[2] + camera.translation[2]).max())
+            for row, span in enumerate((u, v)):
+                axis = camera.rotation[row]
+                k = int(np.argmax(np.abs(axis)))
+                lo, hi = sorted((span * far * axis[k]).tolist())
+                new_low[k], new_high[k] = max(new_low[k], lo), min(new_high[k], hi)
+        low, high = new_low, new_high
     return low, high
 
 
@@ -268,5 +274,7 @@ def fuse(views: list[View], resolution: int, run: Run) -> tuple[F64, I32, float]
     field = carve(views, prepared, origin, step, resolution, run)
     smooth: F32 = ndimage.gaussian_filter(field, 0.6)
     run.tick(0.8)
+    if not smooth.min() < 0 < smooth.max():
+        return np.zeros((0, 3)), np.zeros((0, 3), np.int32), step
     vertices, faces = extract(smooth, origin, step)
     return (*keep_solids(vertices, faces), step)

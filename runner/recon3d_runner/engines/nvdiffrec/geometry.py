@@ -211,6 +211,8 @@ def refine(
             vector - lam * (smooth.matrix.T @ smooth.curvature),
             options.cg_iterations,
         )
+        if not np.isfinite(step).all():
+            raise FloatingPointError("the geometry pass left the finite numbers")
         limit = 3.0 * pixel
         vertices = vertices + np.clip(step, -limit, limit)[:, None] * normals
         losses.append(loss / max(1, used) / pixel**2)

@@ -1,0 +1,65 @@
+"""Can one view's picture and depth render be of one object at all? Cheap checks before calibration."""
+
+from __future__ import annotations
+
+import numpy as np
+from recon3d_contract.errors import Code, Recon3dError
+from scipy import ndimage
+
+from recon3d_runner.scene.images import RawView
+from recon3d_runner.scene.masks import Mask
+
+MIN_PIXELS = 64
+"""A view with fewer object pixels than this shows no object."""
+STRAY = 0.05
+"""Share of coloured pixels outside the depth's object above which the two show different things."""
+
+
+def check_view(view: RawView, mask: Mask) -> None:
+    """Raise INCONSISTENT_VIEWS for a view without an object or whose depth shows something else than its colours."""
+    if mask.inside_depth is not None and int(mask.inside_depth.sum()) < MIN_PIXELS:
+        raise Recon3dError(
+            Code.INCONSISTENT_VIEWS,
+            f"The depth render '{view.name}' shows no object in front of its background.",
+            {"worst_view": view.name, "depth_pixels": int(mask.inside_depth.sum())},
+        )
+    if int((mask.alpha >= 0.5).sum()) < MIN_PIXELS:
+        raise Recon3dError(
+            Code.INCONSISTENT_VIEWS,
+            f"The view '{view.name}' shows no object in front of its background.",
+            {"worst_view": view.name, "object_pixels": int((mask.alpha >= 0.5).sum())},
+        )
+    if mask.inside_depth is None:
+        return
+    rgb = view.rgb.astype(np.float32) / np.float32(255)
+    differs = np.abs(rgb - mask.background).max(2) > 12 / 255 if view.alpha is None else view.alpha > 0.5
+    size = mask.inside_depth.shape[0]
+    at = ((np.arange(size) + 0.5) * differs.shape[0] / size).astype(np.int64)
+    coloured = ndimage.binary_opening(differs[at][:, at])
+    near = ndimage.binary_dilation(mask.inside_depth, iterations=4)
+    stray = float((coloured & ~near).sum()) / max(1, int(coloured.sum()))
+    if stray > STRAY:
+        raise Recon3dError(
+            Code.INCONSISTENT_VIEWS,
+            f"The colours and the depth render of the view '{view.name}' show different objects.",
+            {"worst_view": view.name, "stray_share": round(stray, 3), "limit": STRAY},
+        )
+
+
+def check_colours(raw: list[RawView], masks: list[Mask]) -> None:
+    """Raise INCONSISTENT_VIEWS for a picture that is blank where its depth and the other pictures show the object."""
+    shares = {}
+    for view, mask in zip(raw, masks, strict=True):
+        if mask.inside_depth is None:
+            return
+        size = mask.inside_depth.shape[0]
+        at = ((np.arange(size) + 0.5) * view.rgb.shape[0] / size).astype(np.int64)
+        colours = view.rgb[at][:, at][mask.inside_depth].astype(np.float32) / np.float32(255)
+        shares[view.name] = float((np.abs(colours - mask.background).max(1) > 3 / 255).mean())
+    blank = min(shares, key=lambda name: shares[name])
+    if shares[blank] < 0.01 and float(np.median(list(shares.values()))) > 0.2:
+        raise Recon3dError(
+            Code.INCONSISTENT_VIEWS,
+            f"The picture '{blank}' is blank where its depth render shows the object.",
+            {"worst_view": blank, "coloured_share": {name: round(share, 3) for name, share in shares.items()}},
+        )
