@@ -23,6 +23,7 @@ def _load(name: str) -> ModuleType:
 
 
 helpers = _load("runner_helpers")
+pods = _load("runner_pods")
 servers = _load("progress_server")
 
 
@@ -51,3 +52,9 @@ def progress_server(tmp_path: Path) -> Iterator[Any]:
     yield start
     for server in started:
         server.close()
+
+
+@pytest.fixture
+def pod(runner: Any, source: Path, tmp_path: Path) -> Any:
+    """A Pod with an empty store."""
+    return pods.Pod(runner, source, tmp_path)

@@ -2,80 +2,15 @@
 
 from __future__ import annotations
 
-import itertools
 import json
-import os
 import subprocess
-import threading
-import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
-from recon3d_contract.result import Result
-from recon3d_contract.store import FolderStore
-from recon3d_contract.summary import MAX_SUMMARY_BYTES, ResultSummary
 from runner_helpers import alive, stop_and_time, wait_until
-
-UID = "0b6e2f1c-7d0a-4a53-9d0e-1f0c1c1d2e3f"
-
-
-@dataclass
-class Pod:
-    """A Pod's volumes and environment; `run` is one attempt."""
-
-    runner: Any
-    source: Path
-    folder: Path
-    spec: dict[str, Any] = field(default_factory=lambda: {"profile": "fast"})
-
-    @property
-    def store(self) -> FolderStore:
-        return FolderStore(self.folder / "store")
-
-    def environment(self, attempt: int = 1, **changes: str) -> dict[str, str]:
-        (self.folder / "scratch").mkdir(exist_ok=True)
-        return {
-            "RECON3D_JOB": json.dumps(self.spec),
-            "RECON3D_JOB_UID": UID,
-            "RECON3D_ATTEMPT": str(attempt),
-            "RECON3D_TERMINATION_LOG": str(self.folder / "termination-log"),
-            "RECON3D_SCRATCH": str(self.folder / "scratch"),
-            **changes,
-        }
-
-    @property
-    def arguments(self) -> tuple[str, ...]:
-        output = str(self.folder / "store")
-        return ("job", "--input", str(self.source), "--output", output, "--device", "cpu")
-
-    def run(self, attempt: int = 1, mode: str = "good", **changes: str) -> subprocess.CompletedProcess[str]:
-        done = self.runner.run(*self.arguments, mode=mode, environment=self.environment(attempt, **changes))
-        assert list((self.folder / "scratch").iterdir()) == []
-        return done
-
-    def start(self, attempt: int = 1, mode: str = "good", **changes: str) -> subprocess.Popen[str]:
-        return self.runner.start(*self.arguments, mode=mode, environment=self.environment(attempt, **changes))
-
-    def message(self) -> ResultSummary:
-        data = (self.folder / "termination-log").read_bytes()
-        assert 0 < len(data) <= MAX_SUMMARY_BYTES
-        return ResultSummary.model_validate_json(data)
-
-    def result(self, attempt: int) -> Result:
-        with self.store.open(UID, attempt, "result.json") as file:
-            return Result.model_validate_json(file.read())
-
-    def leftovers(self) -> list[str]:
-        folder = self.folder / "store" / "jobs" / UID / "attempts"
-        return [name for name in os.listdir(folder) if name.startswith(".")] if folder.is_dir() else []
-
-
-@pytest.fixture
-def pod(runner: Any, source: Path, tmp_path: Path) -> Pod:
-    return Pod(runner, source, tmp_path)
+from runner_pods import UID, Pod
 
 
 def test_an_attempt_is_stored_published_and_reported(pod: Pod) -> None:
@@ -257,86 +192,3 @@ def test_references_may_be_relative(pod: Pod) -> None:
     request = pod.runner.note("began-nvdiffrec")["request"]
     assert all(Path(request[name]).is_absolute() for name in ("input_dir", "out_dir"))
     assert pod.store.published(UID) == 1
-
-
-# Progress
-
-
-def credentials(pod: Pod, server: Any, token: str = "token-one") -> dict[str, str]:
-    (pod.folder / "token").write_text(token + "\n")
-    return {
-        "RECON3D_PROGRESS_URL": server.url,
-        "RECON3D_TOKEN": str(pod.folder / "token"),
-        "RECON3D_CA": str(server.ca),
-    }
-
-
-def test_progress_is_posted_rarely_with_the_token_of_the_moment(
-    pod: Pod, progress_server: Callable[[str], Any]
-) -> None:
-    server = progress_server("good")
-    process = pod.start(mode="slow:2.2", **credentials(pod, server))
-    wait_until(lambda: bool(server.posts), "the first post")
-    (pod.folder / "token").write_text("token-two")
-    out, err = process.communicate(timeout=60)
-    assert process.returncode == 0, err
-    times = [when for when, *_ in server.posts]
-    gaps = [after - before for before, after in itertools.pairwise(times)]
-    # Only the farewell may come sooner than the others.
-    assert all(gap > 1.9 for gap in gaps[:-1])
-    assert 3 <= len(times) <= 6
-    assert server.posts[0][1] == "Bearer token-one"
-    assert server.posts[-1][1] == "Bearer token-two"
-    bodies = [body for _, _, body, _ in server.posts]
-    assert all(body["jobUid"] == UID and body["attempt"] == 1 for body in bodies)
-    percents = [body["percent"] for body in bodies]
-    assert percents == sorted(percents)
-    assert percents[-1] == 100.0
-    assert max(size for *_, size in server.posts) < 1024
-    assert "token-" not in out + err + (pod.folder / "termination-log").read_text()
-
-
-@pytest.mark.parametrize("behaviour", ["slow", "drip", "refuse", "redirect", "garbage", "hangup"])
-def test_a_bad_progress_server_neither_fails_nor_delays_a_job(
-    pod: Pod, progress_server: Callable[[str], Any], behaviour: str
-) -> None:
-    server = progress_server(behaviour)
-    begun = time.monotonic()
-    done = pod.run(mode="slow:0.2", **credentials(pod, server))
-    assert done.returncode == 0
-    assert time.monotonic() - begun < 12
-    assert pod.message().status == "completed"
-    assert len(server.posts) >= 1
-    assert "elsewhere" not in done.stderr
-    if behaviour in ("refuse", "redirect", "garbage", "hangup"):
-        assert done.stderr.count("progress: ") == 1
-
-
-def test_a_server_with_another_certificate_gets_no_token(pod: Pod, progress_server: Callable[[str], Any]) -> None:
-    server = progress_server("good")
-    environment = credentials(pod, server)
-    del environment["RECON3D_CA"]
-    done = pod.run(mode="slow:0.2", **environment)
-    assert done.returncode == 0
-    assert server.posts == []
-    assert "certificate is not trusted" in done.stderr
-
-
-def test_no_server_at_all_and_no_token_file_are_no_failure(pod: Pod, progress_server: Callable[[str], Any]) -> None:
-    server = progress_server("good")
-    environment = credentials(pod, server)
-    (pod.folder / "token").unlink()
-    assert pod.run(**environment).returncode == 0
-    assert server.posts == []
-    nobody = {**environment, "RECON3D_PROGRESS_URL": "https://127.0.0.1:1/progress", "RECON3D_JOB_UID": "other"}
-    assert pod.run(**nobody).returncode == 0
-
-
-def test_a_cancellation_does_not_wait_for_a_slow_server(pod: Pod, progress_server: Callable[[str], Any]) -> None:
-    server = progress_server("slow")
-    process = pod.start(mode="hang:geometry", **credentials(pod, server))
-    pod.runner.note("hangs")
-    assert stop_and_time(process) < 2.0
-    assert process.returncode == 34
-    assert pod.message().status == "cancelled"
-    assert threading.active_count() < 20

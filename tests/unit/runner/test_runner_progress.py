@@ -68,10 +68,10 @@ def test_eta_is_extrapolated_once_something_is_known() -> None:
     progress.engine("nvdiffrec", 0, 1)
     clock.now = 10.0
     progress.tick("load", 1.0)
-    assert progress.snapshot.eta_s is None  # 2 % say nothing yet
+    assert progress.snapshot.eta_s is None  # 1 % says nothing yet
     progress.tick("fuse", 1.0)
-    assert progress.snapshot.percent == 25.0
-    assert progress.snapshot.eta_s == pytest.approx(30.0)
+    assert progress.snapshot.percent == 46.0
+    assert progress.snapshot.eta_s == pytest.approx(10 * 54 / 46)
 
 
 def test_a_loss_that_is_not_a_number_is_not_shown() -> None:

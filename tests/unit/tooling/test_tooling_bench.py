@@ -107,7 +107,7 @@ def test_a_run_is_measured_and_a_failed_one_has_its_code(
     assert row["error"] == "MISSING_VIEW" or row["exit"] != 0
     assert row["verdict"] is None
     assert 0 < row["seconds"] < 60
-    assert 5 < row["rss_mb"] < 1000
+    assert 5 < row["rss_mb"] < 4000
     assert bench.score(case, tmp_path / "out/empty", options) == {}
 
 

@@ -58,7 +58,6 @@ def test_faces_around_every_vertex() -> None:
     ]
 
 
-@pytest.mark.xfail(strict=True, reason="measured: a tetrahedron is collapsed into two faces back to back")
 def test_the_smallest_closed_mesh_is_left_alone() -> None:
     vertices, faces = collapse.decimate(TETRAHEDRON, TETRAHEDRON_FACES, 2)
     np.testing.assert_array_equal(vertices, TETRAHEDRON)

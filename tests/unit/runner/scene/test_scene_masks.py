@@ -108,7 +108,6 @@ def test_a_hole_is_open_in_colour_alone(tmp_path: Path) -> None:
     assert worst > 0.98
 
 
-@pytest.mark.xfail(strict=True, reason="measured: the image's border, 1,020 pixels at 256, gets coverage .5")
 def test_an_empty_view_has_no_mask(tmp_path: Path) -> None:
     pictures = photograph(blob(3), encoding=None)
     pictures = pictures.with_files(top=np.full_like(pictures.colours["top"], 255))
