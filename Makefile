@@ -38,11 +38,15 @@ demo: env ## reconstruct the bundled example into out/demo and say how good it i
 
 # pytest comes last, so that the output ends with its summary line.
 .PHONY: test
-test: env ## lint, types, import rules, then every test that needs no GPU (ARGS="-k name" narrows)
+test: env ## lint, types, import rules, then every test that needs no GPU and no cluster (ARGS="-k name" narrows)
 	@requirements/system.sh test
 	@$(MAKE) lint
 	@echo "[test] pytest"
-	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-2} $(BIN)/python -m pytest $(ARGS)
+	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-2} $(BIN)/python -m pytest -m "not cluster" $(ARGS)
+
+.PHONY: test-cluster
+test-cluster: env ## the operator's tests on a real API server (finds, downloads or builds its binaries: minutes)
+	@$(BIN)/python -m pytest -m cluster --timeout 1800 $(ARGS)
 
 .PHONY: lint
 lint: env ## ruff, mypy --strict, import-linter
