@@ -174,7 +174,7 @@ def test_stages() -> None:
     assert percent("load", 0) == 0
     assert percent("report", 1) == 100
     assert percent("geometry", 0.5) == pytest.approx(51.5)
-    assert percent("geometry", 0.5, engine_index=1, engine_count=2) == pytest.approx(68.75)
+    assert percent("geometry", 0.5, engine_index=1, engine_count=2) == pytest.approx(75.75)
     assert percent("geometry", float("nan")) == percent("geometry", -3) == percent("geometry", 0)
     with pytest.raises(ValueError, match="unknown stage"):
         percent("other", 0)
