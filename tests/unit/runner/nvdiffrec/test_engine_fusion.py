@@ -73,8 +73,6 @@ def test_a_sheet_of_less_than_three_voxels_survives(taken: Any, run: Any) -> Non
     assert found.area == pytest.approx(exact.area, rel=0.1)
 
 
-
-
 @pytest.mark.parametrize(
     ("name", "depth"),
     [
