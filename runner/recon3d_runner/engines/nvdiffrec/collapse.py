@@ -12,6 +12,7 @@ from numba import njit
 
 from recon3d_runner.engines.nvdiffrec.fusion import compact
 from recon3d_runner.engines.nvdiffrec.remesh import face_normal, vertex_faces
+from recon3d_runner.surface import face_normals
 from recon3d_runner.types import F64, I32
 
 
@@ -208,8 +209,7 @@ def decimate(vertices: F64, faces: I32, max_faces: int, uniform: float = 1e-3) -
     it spreads triangles over flat areas.
     """
     vertices, faces = vertices.copy(), faces.copy()
-    a, b, c = (vertices[faces[:, k]] for k in range(3))
-    area = float(np.linalg.norm(np.cross(b - a, c - a), axis=1).sum() / 2)
+    area = float(np.linalg.norm(face_normals(vertices, faces), axis=1).sum() / 2)
     longest = 4.0 * float(np.sqrt(area / max_faces * 4 / np.sqrt(3)))
     while len(faces) > max_faces:
         q = _quadrics(vertices, faces)

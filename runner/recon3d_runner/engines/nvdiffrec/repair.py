@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from recon3d_runner.quality.intersections import self_intersections
+from recon3d_runner.surface import face_normals
 from recon3d_runner.types import F64, I32
 
 ROUNDS = 12
@@ -34,8 +35,7 @@ def _smooth(vertices: F64, faces: I32, marked: np.ndarray, amount: float) -> F64
 
 def degenerate(vertices: F64, faces: I32, share: float = 1e-7) -> np.ndarray:
     """(F,) faces whose area is below `share` of the mean area."""
-    a, b, c = (vertices[faces[:, k]] for k in range(3))
-    area = np.linalg.norm(np.cross(b - a, c - a), axis=1)
+    area = np.linalg.norm(face_normals(vertices, faces), axis=1)
     return np.asarray(area <= share * area.mean())
 
 

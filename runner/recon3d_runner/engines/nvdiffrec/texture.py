@@ -25,6 +25,7 @@ from recon3d_runner.raster import Rasteriser
 from recon3d_runner.raster.cpu import project
 from recon3d_runner.raster.kernels import face_lod
 from recon3d_runner.run import Run
+from recon3d_runner.surface import face_normals
 from recon3d_runner.types import F32, F64, I32, Bool
 
 GROUPS = 2
@@ -83,7 +84,7 @@ def collect(vertices: F64, faces: I32, atlas: Atlas, sight: Sight, stride: int, 
     face, _, bary = rasteriser.rasterize(points, faces, size)
     lod = face_lod(points, faces, atlas.uv, atlas.uv_faces, atlas.size)
     a, b, c = (vertices[faces[:, k]] for k in range(3))
-    normal = np.cross(b - a, c - a)
+    normal = face_normals(vertices, faces)
     ray = view.camera.centre - (a + b + c) / 3
     length = np.linalg.norm(normal, axis=1) * np.linalg.norm(ray, axis=1)
     cosine = ((normal * ray).sum(1) / np.maximum(length, 1e-300)).astype(np.float32)

@@ -22,6 +22,7 @@ from recon3d_runner.quality.uv_checks import overlapping_within
 from recon3d_runner.raster import Rasteriser
 from recon3d_runner.raster.cpu import project
 from recon3d_runner.run import Run
+from recon3d_runner.surface import face_normals
 from recon3d_runner.types import F32, F64, I32, View
 
 GUTTER = 4
@@ -60,7 +61,7 @@ def _count_faces(face: I32, faces: int) -> F32:
 def _scores(vertices: F64, faces: I32, views: list[View], size: int, rasteriser: Rasteriser) -> tuple[F32, F32]:
     """(views, F) how well each view shows each face (0 unseen, 1 frontal and whole), and its facing cosine."""
     a, b, c = (vertices[faces[:, k]] for k in range(3))
-    normal = np.cross(b - a, c - a)
+    normal = face_normals(vertices, faces)
     normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-300)
     middle = (a + b + c) / 3
 
