@@ -108,6 +108,11 @@ lock: ## resolve requirements/*.txt anew (needs uv); UPGRADE=1 takes the newest 
 	@$(LOCK) $(if $(UPGRADE),--upgrade) --universal --all-extras -c requirements/constraints.in \
 		pyproject.toml -o requirements/dev.txt
 	@$(LOCK) $(if $(UPGRADE),--upgrade) --universal requirements/uv.in -o requirements/uv.txt
+	@$(LOCK) --universal -c requirements/dev.txt requirements/build.in -o requirements/build.txt
+	@$(LOCK) --universal -c requirements/dev.txt --extra operator pyproject.toml -o requirements/operator.txt
+	@$(LOCK) --universal -c requirements/dev.txt --extra runner pyproject.toml -o requirements/runner-cpu.txt
+	@$(LOCK) --universal -c requirements/dev.txt --extra runner --extra cuda pyproject.toml \
+		-o requirements/runner-nvdiffrec.txt
 	@$(LOCK) $(if $(UPGRADE),--upgrade) requirements/blender.in -o requirements/blender.txt
 
 .PHONY: clean

@@ -97,7 +97,7 @@ def build_pod(job: Mapping[str, Any], attempt: int, settings: Settings) -> Objec
     if settings.image_pull_secrets:
         pod["spec"]["imagePullSecrets"] = [{"name": secret} for secret in settings.image_pull_secrets]
     allowed = {key: value for key, value in (job["spec"].get("pod") or {}).items() if key in settings.pod_overrides}
-    pod["spec"].update(allowed)
+    pod["spec"].update({**settings.pod_defaults, **allowed})
     return pod
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -77,6 +78,8 @@ class Settings:
     """Of /healthz, /readyz and /metrics; 0 is any free one."""
     labels: Mapping[str, str] = field(default_factory=dict)
     """Extra labels of Pods: a=b,c=d."""
+    pod_defaults: Mapping[str, Any] = field(default_factory=dict)
+    """What every Pod has of nodeSelector, tolerations, runtimeClassName, priorityClassName, as JSON of a Pod's spec."""
 
     @classmethod
     def from_env(cls, environment: Mapping[str, str]) -> Settings:
@@ -117,6 +120,9 @@ class Settings:
         unknown = sorted(set(self.pod_overrides) - set(OVERRIDES))
         if unknown:
             found.append(f"RECON3D_POD_OVERRIDES: knows {', '.join(OVERRIDES)}, not {', '.join(unknown)}")
+        unknown = sorted(set(self.pod_defaults) - set(OVERRIDES))
+        if unknown:
+            found.append(f"RECON3D_POD_DEFAULTS: knows {', '.join(OVERRIDES)}, not {', '.join(unknown)}")
         if bool(self.progress_cert) != bool(self.progress_key):
             found.append("RECON3D_PROGRESS_CERT and RECON3D_PROGRESS_KEY belong together")
         if self.progress_url and not self.progress_url.startswith("https://"):
@@ -142,6 +148,11 @@ def _read(text: str, kind: Any) -> Any:
         return float(text)
     if kind is str:
         return text
+    if kind == Mapping[str, Any]:
+        value = json.loads(text)
+        if not isinstance(value, dict):
+            raise ValueError("must be a JSON object")
+        return value
     parts = tuple(part.strip() for part in text.split(",") if part.strip())
     if kind == tuple[str, ...]:
         return parts

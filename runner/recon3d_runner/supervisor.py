@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import datetime
 import json
-import os
 import shutil
 import sys
 import time
@@ -30,7 +29,7 @@ from recon3d_contract.layout import RESULT, RUN_LOG
 from recon3d_contract.result import Artifact, Conclusion, EngineEntry, Notice, Result, Timings, conclude
 from recon3d_contract.spec import EngineName, JobSpec
 
-from recon3d_runner import licences, provenance
+from recon3d_runner import kernels, licences, provenance
 from recon3d_runner.child import Event, run_child
 from recon3d_runner.delivery import error_of_event, error_of_exit, failed_entry, finished_entry, list_artifacts
 from recon3d_runner.progress import Progress
@@ -187,9 +186,7 @@ class Supervisor:
     def _environment(self, scratch: Path) -> dict[str, str]:
         kept = {key: value for key, value in self._task.environment.items() if key not in _WITHHELD}
         threads = str(provenance.threads(kept))
-        # On a read-only root compiled kernels still need a place, even if it is gone with the run.
-        if not any(os.access(place, os.W_OK) for place in (Path(__file__).parent, kept.get("HOME", "/"))):
-            kept.setdefault("NUMBA_CACHE_DIR", str(scratch / "numba"))
+        kept |= kernels.cache(kept, scratch)
         return {
             "OMP_NUM_THREADS": threads,
             "NUMBA_NUM_THREADS": threads,

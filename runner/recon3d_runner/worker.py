@@ -154,7 +154,7 @@ def check_passes(engine: str, seconds: Mapping[str, float]) -> None:
 def work(raw: dict[str, Any], events: Events) -> None:
     """Run the engine that `raw` asks for."""
     engines.require(raw["engine"])
-    choice = importlib.import_module("recon3d_runner.engines.device").choose(raw["device"])
+    choice = importlib.import_module("recon3d_runner.engines.device").choose(raw["device"], raw["engine"])
     run = PipeRun(events)
     if choice.why is not None:
         run.warn("cpu_used", f"The CPU is used. {choice.why}")

@@ -10,8 +10,8 @@ from typing import Final, Literal
 
 from recon3d_contract.errors import Code, Recon3dError
 
-MIN_GPU_BYTES: Final = 12_000_000_000
-"""A GPU sold as 12 GB shows a little more than this."""
+MIN_GPU_GB: Final = {"nvdiffrec": 12, "reconviagen": 16}
+"""By engine, in 10^9 bytes: a GPU sold as 12 GB shows a little more than 12."""
 
 
 @dataclass(frozen=True)
@@ -24,14 +24,14 @@ class Choice:
     """Why `auto` did not take a GPU that is there; None where there is none."""
 
 
-def choose(wanted: str) -> Choice:
-    """Return the device for `wanted`: auto, cuda or cpu.
+def choose(wanted: str, engine: str = "nvdiffrec") -> Choice:
+    """Return the device for `wanted` (auto, cuda or cpu), with the memory that `engine` needs.
 
     For cuda, raises GPU_UNAVAILABLE without a usable GPU, ENGINE_UNAVAILABLE without the software to render on it.
     """
     if wanted == "cpu":
         return Choice("cpu", cpu_name())
-    name, problem, details = _gpu()
+    name, problem, details = _gpu(MIN_GPU_GB[engine])
     if problem is not None and wanted == "cuda":
         raise Recon3dError(Code.GPU_UNAVAILABLE, problem, details)
     if problem is None and importlib.util.find_spec("nvdiffrast") is None:
@@ -43,22 +43,37 @@ def choose(wanted: str) -> Choice:
     return Choice("cuda", name) if problem is None else Choice("cpu", cpu_name(), problem if name else None)
 
 
-def _gpu() -> tuple[str, str | None, dict[str, object]]:
-    import torch
-
+def _gpu(least_gb: int) -> tuple[str, str | None, dict[str, object]]:
+    try:
+        import torch
+    except ImportError:  # an installation for CPUs
+        return "", "This installation has no torch, which a GPU needs.", {}
     if not torch.cuda.is_available():
-        built = torch.version.cuda
-        return "", "No usable CUDA device was found.", {"torch": torch.__version__, "torch_cuda": built}
+        driver, built = driver_version(), torch.version.cuda
+        details: dict[str, object] = {"torch": torch.__version__, "torch_cuda": built, "driver": driver}
+        if driver is None:
+            return "", "No usable CUDA device was found.", details
+        problem = f"The GPU's driver {driver} does not run CUDA {built}; it is too old, or the device was not given."
+        return "a GPU", problem, details
     try:
         properties = torch.cuda.get_device_properties(0)
         torch.zeros(8, device="cuda").sum().item()  # a device can be listed and still not compute
     except (RuntimeError, AssertionError) as error:
         return "a GPU", "The GPU does not compute.", {"reason": str(error).splitlines()[0][:200]}
     name, total = str(properties.name), int(properties.total_memory)
-    if total < MIN_GPU_BYTES:
-        problem = f"The GPU has {total / 1e9:.1f} GB of memory; at least 12 GB are needed."
+    if total < least_gb * 1_000_000_000:
+        problem = f"The GPU has {total / 1e9:.1f} GB of memory; at least {least_gb} GB are needed."
         return name, problem, {"gpu": name, "memory_bytes": total}
     return name, None, {}
+
+
+def driver_version(proc: Path = Path("/proc/driver/nvidia/version")) -> str | None:
+    """Return the version of the NVIDIA driver of this machine; None where there is none."""
+    try:
+        words = proc.read_text().split("\n", 1)[0].split()
+    except OSError:
+        return None
+    return next((word for word in words if word[0].isdigit() and "." in word), None)
 
 
 def cpu_name() -> str:

@@ -140,6 +140,14 @@ def test_overrides_need_the_administrators_policy():
     assert "priorityClassName" not in pod["spec"]
 
 
+def test_the_installation_has_defaults_that_an_allowed_override_replaces():
+    defaults = {"runtimeClassName": "nvidia", "nodeSelector": {"gpu": "rtx3090"}}
+    wanted = job(pod={"nodeSelector": {"gpu": "h100"}})
+    made = build_pod(wanted, 1, settings(pod_defaults=defaults, pod_overrides=("nodeSelector",)))
+    assert (made["spec"]["runtimeClassName"], made["spec"]["nodeSelector"]) == ("nvidia", {"gpu": "h100"})
+    assert build_pod(wanted, 1, settings(pod_defaults=defaults))["spec"]["nodeSelector"] == {"gpu": "rtx3090"}
+
+
 def test_names_are_the_duplicate_guard():
     one, again, two = (build_pod(job(), n, settings())["metadata"]["name"] for n in (1, 1, 2))
     assert one == again != two

@@ -40,7 +40,7 @@ def test_all_that_is_wrong_is_told_at_once():
 @pytest.mark.parametrize(
     ("name", "value"),
     [("DEVICE", "tpu"), ("STORE", "/mnt"), ("MEMORY", "lots"), ("POD_OVERRIDES", "volumes"), ("WORKERS", "0"),
-     ("PROGRESS_URL", "http://a")],
+     ("PROGRESS_URL", "http://a"), ("POD_DEFAULTS", '{"hostNetwork": true}'), ("POD_DEFAULTS", "[]")],
 )  # fmt: skip
 def test_values_that_cannot_be(name, value):
     with pytest.raises(SettingsError, match=f"RECON3D_{name}"):

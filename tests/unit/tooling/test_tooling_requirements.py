@@ -22,7 +22,22 @@ def packages(path: Path) -> dict[str, list[str]]:
 
 
 def test_there_are_requirements_for_every_environment() -> None:
-    assert [path.name for path in PINNED] == ["blender.txt", "dev.txt", "uv.txt"]
+    images = ["build.txt", "operator.txt", "runner-cpu.txt", "runner-nvdiffrec.txt"]
+    assert [path.name for path in PINNED] == sorted(["blender.txt", "dev.txt", "uv.txt", *images])
+
+
+def test_an_image_has_the_versions_that_are_tested() -> None:
+    tested = packages(ROOT / "requirements/dev.txt")
+    for name in ("operator", "runner-cpu", "runner-nvdiffrec"):
+        pinned = packages(ROOT / f"requirements/{name}.txt")
+        assert {package: set(versions) - set(tested[package]) for package, versions in pinned.items()} == dict.fromkeys(
+            pinned, set()
+        )
+
+
+def test_the_image_for_cpus_has_no_torch() -> None:
+    assert "torch" not in packages(ROOT / "requirements/runner-cpu.txt")
+    assert "torch" in packages(ROOT / "requirements/runner-nvdiffrec.txt")
 
 
 @pytest.mark.parametrize("path", ALL, ids=lambda path: path.name)

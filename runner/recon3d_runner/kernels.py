@@ -1,0 +1,102 @@
+"""Compiled kernels that an image brings along, so that a Pod need not compile them first.
+
+numba keeps a kernel under its source's hash and the processor that it was compiled for, and writes into its cache. So
+an image's kernels are made for a processor by name (`x86-64-v3`: every server since 2015), a run copies them into its
+private folder, and a processor that lacks an instruction set compiles its own as everywhere else.
+
+    python -m recon3d_runner.kernels FOLDER     compile them into FOLDER, at the build of an image
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from recon3d_runner.source import builtin_folders
+
+FOLDER: Final = "RECON3D_KERNELS"
+"""Environment variable: where an image keeps its kernels."""
+CPU_NAME: Final = "x86-64-v3"
+_EXTENSIONS: Final = ("avx", "avx2", "bmi", "bmi2", "cx16", "f16c", "fma", "fxsr", "lzcnt", "mmx", "movbe", "popcnt",
+                      "sahf", "sse", "sse2", "sse3", "sse4.1", "sse4.2", "ssse3", "xsave")  # fmt: skip
+# As /proc/cpuinfo calls the youngest of them; whoever has these has the others.
+_PROOF: Final = frozenset({"avx2", "bmi1", "bmi2", "f16c", "fma", "movbe"})
+_SETTINGS: Final = ("NUMBA_CACHE_DIR", "NUMBA_CPU_NAME", "NUMBA_CPU_FEATURES")
+
+
+def target() -> dict[str, str]:
+    """Return the variables that make numba compile for CPU_NAME."""
+    return {"NUMBA_CPU_NAME": CPU_NAME, "NUMBA_CPU_FEATURES": ",".join(f"+{name}" for name in _EXTENSIONS)}
+
+
+def fits(cpuinfo: str) -> bool:
+    """Whether the processor that /proc/cpuinfo describes can run code for CPU_NAME."""
+    line = next((line for line in cpuinfo.splitlines() if line.startswith("flags")), "")
+    return set(line.partition(":")[2].split()) >= _PROOF
+
+
+def cache(environment: Mapping[str, str], scratch: Path, cpuinfo: Path = Path("/proc/cpuinfo")) -> dict[str, str]:
+    """Return the variables that give numba a cache that it can write to, with the image's kernels in it.
+
+    Where numba finds a place by itself, and where somebody chose one, there is nothing to add.
+    """
+    if any(name in environment for name in _SETTINGS):
+        return {}
+    place = scratch / "numba"
+    source = Path(environment.get(FOLDER) or "/nowhere")
+    try:
+        if source.is_dir() and fits(cpuinfo.read_text()):
+            shutil.copytree(source, place, copy_function=shutil.copyfile)
+            return {"NUMBA_CACHE_DIR": str(place), **target()}
+    except OSError:  # a full disk, most likely: the run itself will tell it better
+        pass
+    # On a read-only root compiled kernels still need a place, even if it is gone with the run.
+    writable = any(os.access(folder, os.W_OK) for folder in (Path(__file__).parent, environment.get("HOME", "/")))
+    return {} if writable else {"NUMBA_CACHE_DIR": str(place)}
+
+
+def compile_into(folder: Path) -> None:
+    """Fill `folder` with every kernel that runs use, by running them: sixteen-bit depth, eight-bit depth, and none."""
+    environment = {**os.environ, **target(), "NUMBA_CACHE_DIR": str(folder)}
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as temporary:
+        for index, source in enumerate(("builtin:example", *_small_inputs(Path(temporary)))):
+            out = Path(temporary) / f"out-{index}"
+            command = [str(Path(sys.executable).parent / "recon3d-runner"), "run", str(source), "--out", str(out)]
+            done = subprocess.run([*command, "--profile", "fast", "--device", "cpu"], env=environment, check=False)
+            error = json.loads((out / "result.json").read_text()).get("error")
+            # A small picture may be too poor to be a result; its kernels are compiled by then.
+            if done.returncode and (index == 0 or (error or {}).get("code") == "INTERNAL"):
+                raise SystemExit(f"kernels: the run of {source} failed: {error}")
+
+
+def _small_inputs(folder: Path) -> list[Path]:
+    """Make two small inputs of the bundled example: with eight-bit depth, and without depth."""
+    import numpy as np
+    from PIL import Image
+
+    source = builtin_folders(os.environ)["example"]
+    made = []
+    for name, kinds in (("eight", ("multi_views", "depth_renders")), ("none", ("multi_views",))):
+        for kind in kinds:
+            target_folder = folder / name / kind
+            target_folder.mkdir(parents=True)
+            for file in sorted((source / kind).glob("*.png")):
+                with Image.open(file) as image:
+                    small = image.resize((256, 256), Image.Resampling.NEAREST)
+                if kind == "depth_renders":
+                    small = Image.fromarray((np.asarray(small) >> 8).astype(np.uint8))
+                small.save(target_folder / file.name)
+        made.append(folder / name)
+    return made
+
+
+if __name__ == "__main__":
+    compile_into(Path(sys.argv[1]))
