@@ -45,7 +45,8 @@ test: env ## lint, types, import rules, then every test that needs no GPU and no
 	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-2} $(BIN)/python -m pytest -m "not cluster" $(ARGS)
 
 .PHONY: test-cluster
-test-cluster: env ## the operator's tests on a real API server (finds, downloads or builds its binaries: minutes)
+test-cluster: env ## the tests on a real API server and a real node (finds, downloads or builds its binaries: minutes)
+	@requirements/system.sh node
 	@$(BIN)/python -m pytest -m cluster --timeout 1800 $(ARGS)
 
 .PHONY: lint
@@ -81,8 +82,13 @@ crds: env ## make crds/reconstructionjobs.yaml anew from the contract's types
 	@mv crds/reconstructionjobs.yaml.part crds/reconstructionjobs.yaml
 
 .PHONY: cluster-up
-cluster-up: env ## start a real control plane with the CRD; prints the KUBECONFIG to export (builds it once, minutes)
-	@PYTHONPATH=tests/cluster $(BIN)/python -m kubecluster up
+cluster-up: env ## start a control plane with the CRD (NODE=1: with a real node, as root); prints its KUBECONFIG
+	@$(if $(NODE),requirements/system.sh node)
+	@PYTHONPATH=tests/cluster $(BIN)/python -m kubecluster up $(if $(NODE),--node)
+
+.PHONY: cluster-load
+cluster-load: ## give that node the images of an archive: ARCHIVE=image.tar
+	@PYTHONPATH=tests/cluster $(BIN)/python -m kubecluster load $(ARCHIVE)
 
 .PHONY: cluster-down
 cluster-down: env ## take that control plane down

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Sees to the system packages that a step needs: installs what is missing when root, else names it and fails.
 #
-#   requirements/system.sh test|blender
+#   requirements/system.sh test|blender|node
 set -euo pipefail
 
 # What proves a package present (a command, or a shared library's name) and the package that brings it.
@@ -10,11 +10,15 @@ test_needs="chromium|chromium-browser|google-chrome:chromium"
 shared_libs="libGL.so.1:libgl1 libgomp.so.1:libgomp1 libX11.so.6:libx11-6 libusb-1.0.so.0:libusb-1.0-0"
 blender_libs="libXxf86vm.so.1:libxxf86vm1 libXfixes.so.3:libxfixes3 libXi.so.6:libxi6 libxkbcommon.so.0:libxkbcommon0
   libSM.so.6:libsm6 libICE.so.6:libice6 libEGL.so.1:libegl1 libXrender.so.1:libxrender1"
+# A real Kubernetes node, for tests.
+node_needs="containerd:containerd runc:runc /usr/lib/cni/bridge|/opt/cni/bin/bridge:containernetworking-plugins nft:nftables
+  iptables:iptables conntrack:conntrack ip:iproute2 nsenter:util-linux gcc:gcc debootstrap:debootstrap curl:curl"
 
 case ${1:-} in
   test) needs="$test_needs $shared_libs" ;;
   blender) needs="$shared_libs $blender_libs" ;;
-  *) echo "usage: system.sh test|blender" >&2; exit 2 ;;
+  node) needs="$node_needs" PATH=$PATH:/sbin:/usr/sbin ;;
+  *) echo "usage: system.sh test|blender|node" >&2; exit 2 ;;
 esac
 
 libraries=$(PATH=$PATH:/sbin:/usr/sbin ldconfig -p)

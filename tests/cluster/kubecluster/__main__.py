@@ -1,4 +1,10 @@
-"""`python -m kubecluster up | down`: a control plane that stays until it is taken down, for trying things by hand."""
+"""`python -m kubecluster up [--node] | load ARCHIVE | down`: a cluster that stays, for trying things by hand.
+
+up           a control plane with the CRD and a node that exists on paper, with eight GPUs
+up --node    the same with a real node, which runs containers and offers one GPU
+load         give the real node the images of an archive (of `docker save`, or OCI)
+down         take it down; nothing of it is left
+"""
 
 from __future__ import annotations
 
@@ -12,9 +18,10 @@ import threading
 import time
 from pathlib import Path
 
-from kubecluster.binaries import cache_folder, ensure, say
+from kubecluster.binaries import NODE_PROGRAMS, cache_folder, ensure, say
 from kubecluster.control_plane import control_plane
 from kubecluster.load import install
+from kubecluster.node import real_cluster
 
 
 def state_file() -> Path:
@@ -32,15 +39,17 @@ def running() -> dict[str, str] | None:
     return state if b"kubecluster" in command else None
 
 
-def up() -> int:
-    """Start one in the background, with the CRD and a node of eight GPUs; return when it is ready."""
+def up(*options: str) -> int:
+    """Start one in the background; return when it is ready."""
     state = running()
     if state is None:
         ensure()
+        if options:
+            ensure(NODE_PROGRAMS)
         state_file().unlink(missing_ok=True)
         log = state_file().with_suffix(".log")
         with log.open("wb") as output:
-            command = [sys.executable, "-m", "kubecluster", "run"]
+            command = [sys.executable, "-m", "kubecluster", "run", *options]
             child = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
             )
@@ -54,14 +63,32 @@ def up() -> int:
     return 0
 
 
-def run() -> int:
-    """Be that control plane, until SIGTERM."""
+def load(archive: str) -> int:
+    """Give the real node the images of `archive`."""
+    state = running()
+    if state is None or not state["containerd"]:
+        say("no real node is up; start one with `make cluster-up NODE=1`")
+        return 1
+    command = ["ctr", "-a", state["containerd"], "-n", "k8s.io", "images", "import", archive]
+    return subprocess.run(["nsenter", "-t", state["node"], "-n", "-m", "-p", "--", *command], check=False).returncode
+
+
+def run(*options: str) -> int:
+    """Be that cluster, until SIGTERM."""
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    with control_plane() as plane:
-        install(plane).node("gpu-node", 8)
-        state = {"pid": str(os.getpid()), "server": plane.server, "kubeconfig": str(plane.kubeconfig)}
+    with contextlib.ExitStack() as stack:
+        state = {"pid": str(os.getpid()), "containerd": ""}
+        if "--node" in options:
+            cluster = stack.enter_context(real_cluster())
+            plane = cluster.plane
+            install(plane)
+            state |= {"containerd": str(cluster.socket), "node": str(cluster.capsule.pid)}
+        else:
+            plane = stack.enter_context(control_plane())
+            install(plane).node("gpu-node", 8)
+        state |= {"server": plane.server, "kubeconfig": str(plane.kubeconfig)}
         part = state_file().with_suffix(".part")
         part.write_text(json.dumps(state))
         part.rename(state_file())
@@ -86,4 +113,4 @@ def down() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit({"up": up, "down": down, "run": run}[sys.argv[1] if len(sys.argv) > 1 else "up"]())
+    sys.exit({"up": up, "load": load, "down": down, "run": run}[(sys.argv[1:] or ["up"])[0]](*sys.argv[2:]))

@@ -1,4 +1,4 @@
-"""The programs of a control plane: found, else downloaded, else built, and kept by version outside the checkout.
+"""The programs of a cluster: found, else downloaded, else built, and kept by version outside the checkout.
 
     $KUBEBUILDER_ASSETS or PATH (of the right minor version) -> the cache -> the official download -> `go build`
 
@@ -25,7 +25,10 @@ from pathlib import Path
 
 KUBERNETES = "1.34.4"
 ETCD = "3.6.6"
+COREDNS = "1.14.6"
 PROGRAMS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler")
+NODE_PROGRAMS = ("kubelet", "kube-proxy", "kubectl", "coredns")
+"""What a real node needs beside them, and what people use."""
 
 _DOWNLOAD_TIMEOUT_S = 20
 
@@ -59,12 +62,15 @@ def find(program: str) -> Path | None:
 
 def _fits(path: Path) -> bool:
     """Whether `path` is of the wanted minor version, so that the tests mean the same on every machine."""
+    question = ["version", "--client"] if path.name == "kubectl" else ["--version"]
     if path.name == "etcd":
         wanted = re.compile(rb"etcd Version: 3\.(?:[5-9]|\d\d)\.")
+    elif path.name == "coredns":
+        wanted, question = re.compile(rb"CoreDNS-1\."), ["-version"]
     else:
         wanted = re.compile(rb"v" + ".".join(KUBERNETES.split(".")[:2]).encode().replace(b".", rb"\.") + rb"\.")
     try:
-        done = subprocess.run([path, "--version"], capture_output=True, timeout=20, check=False)
+        done = subprocess.run([path, *question], capture_output=True, timeout=20, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return False
     return wanted.search(done.stdout) is not None
@@ -125,16 +131,28 @@ def _download(program: str, folder: Path) -> None:
             _fetch(f"{base}/SHA256SUMS", file.with_suffix(".sums"))
             sums = file.with_suffix(".sums").read_text()
             _check(archive, next((line.split()[0] for line in sums.splitlines() if f"{name}.tar.gz" in line), ""))
-            with tarfile.open(archive) as tar:
-                member = tar.extractfile(f"{name}/etcd")
-                assert member is not None
-                file.write_bytes(member.read())
+            _take(archive, f"{name}/etcd", file)
+        elif program == "coredns":
+            name = f"coredns_{COREDNS}_linux_{machine}.tgz"
+            url = f"https://github.com/coredns/coredns/releases/download/v{COREDNS}/{name}"
+            archive = file.with_suffix(".tgz")
+            _fetch(url, archive)
+            _fetch(f"{url}.sha256", file.with_suffix(".sha256"))
+            _check(archive, file.with_suffix(".sha256").read_text().split()[0])
+            _take(archive, "coredns", file)
         else:
             url = f"https://dl.k8s.io/v{KUBERNETES}/bin/linux/{machine}/{program}"
             _fetch(url, file)
             _fetch(f"{url}.sha256", file.with_suffix(".sha256"))
             _check(file, file.with_suffix(".sha256").read_text().split()[0])
         _place(file, folder, program)
+
+
+def _take(archive: Path, name: str, target: Path) -> None:
+    with tarfile.open(archive) as tar:
+        member = tar.extractfile(name)
+        assert member is not None
+        target.write_bytes(member.read())
 
 
 def _fetch(url: str, target: Path) -> None:
@@ -157,7 +175,10 @@ def _build(program: str, folder: Path) -> None:
         target = module / "bin" / program
         if program == "etcd":
             package, flags = "go.etcd.io/etcd/server/v3", "-s -w"
-            _etcd_module(module)
+            _one_module(module, package, ETCD)
+        elif program == "coredns":
+            package, flags = "github.com/coredns/coredns", "-s -w"
+            _one_module(module, package, COREDNS)
         else:
             package = f"k8s.io/kubernetes/cmd/{program}"
             flags = "-s -w -X k8s.io/component-base/version.gitVersion=v" + KUBERNETES
@@ -178,10 +199,10 @@ def _go(module: Path, *arguments: str) -> str:
     return done.stdout
 
 
-def _etcd_module(module: Path) -> None:
-    (module / "go.mod").write_text("module recon3d.local/etcd\n\ngo 1.24.0\n")
-    (module / "tools.go").write_text('//go:build tools\n\npackage tools\n\nimport _ "go.etcd.io/etcd/server/v3"\n')
-    _go(module, "get", f"go.etcd.io/etcd/server/v3@v{ETCD}")
+def _one_module(module: Path, package: str, version: str) -> None:
+    (module / "go.mod").write_text("module recon3d.local/program\n\ngo 1.24.0\n")
+    (module / "tools.go").write_text(f'//go:build tools\n\npackage tools\n\nimport _ "{package}"\n')
+    _go(module, "get", f"{package}@v{version}")
 
 
 def _kubernetes_module(module: Path) -> None:
@@ -198,7 +219,7 @@ def _kubernetes_module(module: Path) -> None:
     lines += [f"require k8s.io/kubernetes v{KUBERNETES}", "", "replace ("]
     lines += [f"\t{part} => {part} {version}" for part in parts]
     (module / "go.mod").write_text("\n".join([*lines, ")", ""]))
-    programs = [program for program in PROGRAMS if program != "etcd"]
+    programs = [program for program in (*PROGRAMS, *NODE_PROGRAMS) if program not in ("etcd", "coredns")]
     imports = "\n".join(f'\t_ "k8s.io/kubernetes/cmd/{program}"' for program in programs)
     (module / "tools.go").write_text(f"//go:build tools\n\npackage tools\n\nimport (\n{imports}\n)\n")
     _go(module, "mod", "tidy")

@@ -1,6 +1,6 @@
 """A real control plane on this machine, for tests: etcd, kube-apiserver, kube-controller-manager, kube-scheduler.
 
-There is no kubelet: tests set Pod phases by hand, as a kubelet would report them (nodes.py).
+There is no kubelet here: tests set Pod phases by hand, as a kubelet would report them. A real node: node.py.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from kubecluster.pki import Authority
 from kubecluster.process import Program, free_ports, own_folder
 
 _READY_S = 90.0
-# Without a kubelet's heartbeats the node controllers would only declare every node lost.
+# Where there is no kubelet: without its heartbeats the node controllers would only declare every node lost.
 _CONTROLLERS = (
     "garbage-collector-controller",
     "job-controller",
@@ -41,13 +41,17 @@ class ControlPlane:
     kubeconfig: Path
     authority: Authority
     programs: dict[str, Program]
+    inner_server: str = ""
+    """Where a real node and its Pods reach the API server."""
 
-    def user(self, name: str, groups: tuple[str, ...] = ()) -> Path:
-        """Return the kubeconfig of a new user, who has no rights but what RBAC gives to the name or groups."""
+    def user(self, name: str, groups: tuple[str, ...] = (), *, inside: bool = False) -> Path:
+        """Return the kubeconfig of a new user, who has no rights but what RBAC gives to the name or groups.
+
+        `inside` is for programs that run on the node.
+        """
         certificate, key = self.authority.issue(name, groups)
-        return _kubeconfig(
-            self.folder / f"{name.replace(':', '-')}.kubeconfig", self.server, self.authority, certificate, key
-        )
+        path = self.folder / f"{name.replace(':', '-')}.kubeconfig"
+        return _kubeconfig(path, self.inner_server if inside else self.server, self.authority, certificate, key)
 
     def check(self) -> None:
         """Raise RuntimeError with the end of its log if a program has ended."""
@@ -62,8 +66,18 @@ def control_plane(*, lifted: bool = False, scheduler: bool = True) -> Iterator[C
 
     `lifted` takes away the built-in controllers' client-side rate limits, for comparisons of speed.
     """
+    ensure()
+    with own_folder() as folder, started_in(folder, lifted=lifted, scheduler=scheduler) as plane:
+        yield plane
+
+
+@contextlib.contextmanager
+def started_in(
+    folder: Path, *, lifted: bool = False, scheduler: bool = True, node_address: str = ""
+) -> Iterator[ControlPlane]:
+    """Yield a control plane in `folder`; with `node_address`, the way to it that a real node has."""
     binaries = ensure()
-    with own_folder() as folder, contextlib.ExitStack() as stack:
+    with contextlib.ExitStack() as stack:
         etcd_port, peer_port, api_port = free_ports(3)
         authority = Authority(folder / "pki")
         server = f"https://127.0.0.1:{api_port}"
@@ -85,8 +99,9 @@ def control_plane(*, lifted: bool = False, scheduler: bool = True) -> Iterator[C
             f"--listen-peer-urls={peer}", f"--initial-advertise-peer-urls={peer}", f"--initial-cluster=default={peer}",
             "--quota-backend-bytes=4294967296",
         )  # fmt: skip
-        plane = ControlPlane(folder, server, kubeconfig, authority, programs)
-        start("kube-apiserver", *_apiserver(plane, etcd, api_port))
+        inner = f"https://{node_address}:{api_port}" if node_address else ""
+        plane = ControlPlane(folder, server, kubeconfig, authority, programs, inner)
+        start("kube-apiserver", *_apiserver(plane, etcd, api_port, node_address))
         _wait_ready(plane, admin)
         rates = ["--kube-api-qps=2000", "--kube-api-burst=4000", "--concurrent-job-syncs=20"] if lifted else []
         start(
@@ -94,7 +109,7 @@ def control_plane(*, lifted: bool = False, scheduler: bool = True) -> Iterator[C
             f"--kubeconfig={kubeconfig}", "--secure-port=0", "--leader-elect=false",
             f"--service-account-private-key-file={authority.folder / 'service-accounts.key'}",
             f"--root-ca-file={authority.folder / 'ca.crt'}",
-            f"--controllers={','.join(_CONTROLLERS)}", *rates,
+            f"--controllers={'*' if node_address else ','.join(_CONTROLLERS)}", *rates,
         )  # fmt: skip
         if scheduler:
             start("kube-scheduler", f"--kubeconfig={kubeconfig}", "--secure-port=0", "--leader-elect=false")
@@ -102,20 +117,29 @@ def control_plane(*, lifted: bool = False, scheduler: bool = True) -> Iterator[C
         yield plane
 
 
-def _apiserver(plane: ControlPlane, etcd: str, port: int) -> list[str | Path]:
+def _apiserver(plane: ControlPlane, etcd: str, port: int, node_address: str) -> list[str | Path]:
     authority = plane.authority
-    certificate, key = authority.issue(
-        "kube-apiserver", hosts=("127.0.0.1", "localhost", "10.96.0.1", "kubernetes.default.svc")
-    )
+    hosts = ["127.0.0.1", "localhost", "10.96.0.1", "kubernetes", "kubernetes.default", "kubernetes.default.svc"]
+    if node_address:
+        to_kubelet = authority.issue("kube-apiserver-kubelet-client", ("system:masters",))
+        hosts.append(node_address)
+        reach: list[str | Path] = [
+            "--bind-address=0.0.0.0", f"--advertise-address={node_address}", "--endpoint-reconciler-type=lease",
+            f"--kubelet-client-certificate={to_kubelet[0]}", f"--kubelet-client-key={to_kubelet[1]}",
+            "--kubelet-preferred-address-types=InternalIP",
+        ]  # fmt: skip
+    else:
+        reach = ["--bind-address=127.0.0.1", "--advertise-address=127.0.0.1", "--endpoint-reconciler-type=none"]
+    certificate, key = authority.issue("kube-apiserver", hosts=tuple(hosts))
     accounts = authority.service_account_key()
     return [
-        f"--etcd-servers={etcd}", "--bind-address=127.0.0.1", "--advertise-address=127.0.0.1", f"--secure-port={port}",
+        *reach, f"--etcd-servers={etcd}", f"--secure-port={port}",
         f"--tls-cert-file={certificate}", f"--tls-private-key-file={key}",
         f"--client-ca-file={authority.folder / 'ca.crt'}",
         "--service-account-issuer=https://kubernetes.default.svc",
         f"--service-account-key-file={accounts}", f"--service-account-signing-key-file={accounts}",
         "--authorization-mode=Node,RBAC", "--enable-admission-plugins=NodeRestriction",
-        "--service-cluster-ip-range=10.96.0.0/16", "--endpoint-reconciler-type=none", "--profiling=false",
+        "--service-cluster-ip-range=10.96.0.0/16", "--profiling=false",
         "--max-requests-inflight=2000", "--max-mutating-requests-inflight=1000",
     ]  # fmt: skip
 

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1
-_PREFIX = "recon3d-cluster-"
+PREFIX = "recon3d-cluster-"
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -54,6 +54,12 @@ class Program:
         """Return the end of its output."""
         return self.log.read_bytes()[-size:].decode(errors="replace")
 
+    def children(self) -> list[int]:
+        """Return the process ids of what it started itself."""
+        with contextlib.suppress(OSError):
+            return [int(pid) for pid in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()]
+        return []
+
     def stop(self, number: signal.Signals = signal.SIGTERM, grace: float = 10.0) -> int:
         """End it: ask with the signal, then kill; return its exit status."""
         if self.running():
@@ -78,7 +84,7 @@ def free_ports(count: int) -> list[int]:
 def own_folder() -> Iterator[Path]:
     """Yield a new folder that is removed at the end; clear those of runs that were killed."""
     sweep()
-    folder = Path(tempfile.mkdtemp(prefix=_PREFIX))
+    folder = Path(tempfile.mkdtemp(prefix=PREFIX))
     with (folder / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         try:
@@ -90,7 +96,7 @@ def own_folder() -> Iterator[Path]:
 def sweep() -> list[Path]:
     """Remove the folders of runs that are no more; return them."""
     removed = []
-    for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+    for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
         with contextlib.suppress(OSError), (folder / ".lock").open("r+") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             shutil.rmtree(folder, ignore_errors=True)
