@@ -36,6 +36,14 @@ class Code(str, Enum):
     CANCEL_NOT_REQUESTED = "CANCEL_NOT_REQUESTED"
     CANCELLED = "CANCELLED"
     OUTPUT_EXISTS = "OUTPUT_EXISTS"
+    UNAUTHENTICATED = "UNAUTHENTICATED"
+    FORBIDDEN = "FORBIDDEN"
+    NOT_FOUND = "NOT_FOUND"
+    METHOD_NOT_ALLOWED = "METHOD_NOT_ALLOWED"
+    UNSUPPORTED_MEDIA_TYPE = "UNSUPPORTED_MEDIA_TYPE"
+    IDEMPOTENCY_KEY_REUSED = "IDEMPOTENCY_KEY_REUSED"
+    RANGE_NOT_SATISFIABLE = "RANGE_NOT_SATISFIABLE"
+    REQUEST_IN_PROGRESS = "REQUEST_IN_PROGRESS"
     ENGINE_UNAVAILABLE = "ENGINE_UNAVAILABLE"
     OPTIMIZATION_DIVERGED = "OPTIMIZATION_DIVERGED"
     QUALITY_BELOW_THRESHOLD = "QUALITY_BELOW_THRESHOLD"
@@ -47,6 +55,9 @@ class Code(str, Enum):
     QUOTA_EXCEEDED = "QUOTA_EXCEEDED"
     TIME_LIMIT_EXCEEDED = "TIME_LIMIT_EXCEEDED"
     INFRASTRUCTURE_LOST = "INFRASTRUCTURE_LOST"
+    RATE_LIMITED = "RATE_LIMITED"
+    REQUEST_TIMEOUT = "REQUEST_TIMEOUT"
+    CLUSTER_UNAVAILABLE = "CLUSTER_UNAVAILABLE"
     INTERNAL = "INTERNAL"
 
 
@@ -144,6 +155,40 @@ TABLE: Final[Mapping[Code, Row]] = {
         422,
         20,
     ),
+    Code.UNAUTHENTICATED: Row(
+        "validation",
+        "No valid key or token was given.",
+        "Send the header Authorization: Bearer with an API key of this installation.",
+        False,
+        401,
+        21,
+    ),
+    Code.FORBIDDEN: Row("validation", "This is not allowed.", "Ask the administrator.", False, 403, 22),
+    Code.NOT_FOUND: Row(
+        "validation", "There is nothing at this address.", "Check the address; see /docs.", False, 404, 23
+    ),
+    Code.METHOD_NOT_ALLOWED: Row(
+        "validation", "This address does not know the method.", "See the header Allow, and /docs.", False, 405, 24
+    ),
+    Code.UNSUPPORTED_MEDIA_TYPE: Row(
+        "validation",
+        "The request's media type is not read here.",
+        "Send multipart/form-data with the files, or application/json.",
+        False,
+        415,
+        25,
+    ),
+    Code.IDEMPOTENCY_KEY_REUSED: Row(
+        "validation",
+        "The Idempotency-Key was used for another request.",
+        "Use a new key for a new job; the same key only to repeat the very same request.",
+        False,
+        422,
+        26,
+    ),
+    Code.RANGE_NOT_SATISFIABLE: Row(
+        "validation", "The file has no such range.", "Ask for a range within the file's length.", False, 416, 27
+    ),
     Code.JOB_NOT_FOUND: Row("state", "There is no such job.", "Check the job's name.", False, 404, 30),
     Code.JOB_NOT_READY: Row("state", "The job has not finished.", "Ask again when it has.", True, 409, 31),
     Code.JOB_ALREADY_FINISHED: Row("state", "The job has already finished.", "Create a new job.", False, 409, 32),
@@ -158,6 +203,14 @@ TABLE: Final[Mapping[Code, Row]] = {
     Code.CANCELLED: Row("state", "The job was cancelled.", "Create a new job to run it again.", False, 409, 34),
     Code.OUTPUT_EXISTS: Row(
         "state", "The output already exists.", "Choose another output, or remove the old one.", False, 409, 35
+    ),
+    Code.REQUEST_IN_PROGRESS: Row(
+        "state",
+        "A request with this Idempotency-Key is being answered.",
+        "Repeat the request after the time in Retry-After.",
+        True,
+        409,
+        36,
     ),
     Code.ENGINE_UNAVAILABLE: Row(
         "model",
@@ -225,6 +278,13 @@ TABLE: Final[Mapping[Code, Row]] = {
     Code.INFRASTRUCTURE_LOST: Row(
         "resource", "The machine that ran the job was lost.", "Run the job again.", True, 503, 58
     ),
+    Code.RATE_LIMITED: Row(
+        "resource", "Too many requests at once.", "Repeat the request after the time in Retry-After.", True, 429, 59
+    ),
+    Code.REQUEST_TIMEOUT: Row(
+        "resource", "The request's body came too slowly.", "Send it again over a better connection.", True, 408, 60
+    ),
+    Code.CLUSTER_UNAVAILABLE: Row("resource", "The cluster does not answer.", "Try again in a moment.", True, 503, 61),
     Code.INTERNAL: Row(
         "resource",
         "Something failed inside the service.",

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ValidationError
 from recon3d_contract.errors import Code, Recon3dError
 from recon3d_contract.spec import JobSpec, camel
 
-__all__ = ["JobSpec", "apply_settings", "parse_job", "spec_hash"]
+__all__ = ["MAX_JOB_BYTES", "JobSpec", "apply_settings", "parse_job", "read_json", "spec_hash"]
 
 Problem = dict[str, Any]
 MAX_JOB_BYTES: Final = 256 * 1024
@@ -40,7 +40,8 @@ def _no_constant(word: str) -> Any:
     raise ValueError(f"{word} is not JSON")
 
 
-def _read(text: str | bytes) -> Any:
+def read_json(text: str | bytes) -> Any:
+    """Return the value of a strict JSON text: no key twice, no NaN, at most MAX_JOB_BYTES. Raises INVALID_REQUEST."""
     if len(text) > MAX_JOB_BYTES:
         raise _invalid([{"path": "", "problem": f"the job is longer than {MAX_JOB_BYTES} bytes"}])
     try:
@@ -108,7 +109,7 @@ def parse_job(data: Mapping[str, Any] | str | bytes, *, require_input: bool = Fa
     Raises Recon3dError INVALID_REQUEST whose details.problems lists {path, problem} for everything wrong.
     """
     problems: list[Problem] = []
-    raw = _read(data) if isinstance(data, (str, bytes)) else data
+    raw = read_json(data) if isinstance(data, (str, bytes)) else data
     if not isinstance(raw, Mapping):
         raise _invalid([{"path": "", "problem": "the job must be a JSON object"}])
     spelled = _to_camel(raw, "", problems)

@@ -141,10 +141,10 @@ def _check(source: _Source, writer: _Writer | None) -> InputManifest:
             name = "/".join(parts)
             text = error.message if error.code is Code.INVALID_ARCHIVE else f"{name} {error.message}"
             problems.append(Problem(name, view, error.code, text))
-    problems += _uneven(files)
+    problems += uneven(files)
     if problems:
         raise error_of(problems)
-    return InputManifest(in_order(files), tuple(_warnings(found, files)))
+    return InputManifest(in_order(files), tuple(notices(found, files)))
 
 
 def _one(source: _Source, kind: Kind, view: ViewName, parts: Parts, writer: _Writer | None) -> InputFile:
@@ -156,7 +156,7 @@ def _one(source: _Source, kind: Kind, view: ViewName, parts: Parts, writer: _Wri
     if writer is None:
         return InputFile.of(kind, view, "/".join(parts), _fed(PngChecker(kind), source.stream(parts)))
     with writer.open(canonical(kind, view)) as file:
-        info = _fed(PngChecker(kind, sink=_writing(file)), source.stream(parts))
+        info = _fed(PngChecker(kind, sink=writing_to(file)), source.stream(parts))
     return InputFile.of(kind, view, "/".join(parts), info)
 
 
@@ -166,7 +166,7 @@ def _fed(checker: PngChecker, pieces: Iterator[bytes]) -> PngInfo:
     return checker.finish()
 
 
-def _writing(file: FileIO) -> Callable[[bytes], None]:
+def writing_to(file: FileIO) -> Callable[[bytes], None]:
     """A sink that tells a failure to write from a failure to read. Unbuffered: closing cannot fail late."""
 
     def write(data: bytes) -> None:
@@ -180,7 +180,7 @@ def _writing(file: FileIO) -> Callable[[bytes], None]:
     return write
 
 
-def _uneven(files: list[InputFile]) -> Iterator[Problem]:
+def uneven(files: list[InputFile]) -> Iterator[Problem]:
     """All images of one kind have one size; name those that differ from the most common one."""
     for kind in FOLDERS:
         sizes = Counter(file.width for file in files if file.kind == kind)
@@ -191,7 +191,8 @@ def _uneven(files: list[InputFile]) -> Iterator[Problem]:
                 yield Problem(file.source, file.view, Code.WRONG_RESOLUTION, text)
 
 
-def _warnings(found: Assignment, files: list[InputFile]) -> Iterator[InputWarning]:
+def notices(found: Assignment, files: list[InputFile]) -> Iterator[InputWarning]:
+    """What is odd about accepted files and does no harm."""
     for kind, standard in STANDARD_SIZE.items():
         size = next((file.width for file in files if file.kind == kind), standard)
         if size != standard:

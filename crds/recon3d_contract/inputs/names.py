@@ -66,6 +66,16 @@ def _view_of(stem: str) -> tuple[ViewName, int] | None:
     return views[0], 0 if folded == views[0] else 1
 
 
+def place(parts: Parts) -> tuple[Kind, ViewName] | None:
+    """Return which image a file with this path could be; None if it is none."""
+    if not parts or is_litter(parts):
+        return None
+    stem, dot, suffix = parts[-1].rpartition(".")
+    view = _view_of(stem) if dot and suffix.casefold() == "png" else None
+    kind = _kind_of(parts[-2]) if len(parts) in (2, 3) else None
+    return None if view is None or kind is None else (kind[0], view[0])
+
+
 def assign(paths: Iterable[Parts]) -> Assignment:
     """Return which of `paths` (parts relative to the folder or archive) is which image."""
     result = Assignment()

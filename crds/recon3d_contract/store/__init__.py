@@ -9,13 +9,18 @@ from pathlib import Path
 
 from recon3d_contract.errors import Code, Recon3dError
 from recon3d_contract.store.folder import FolderStore
+from recon3d_contract.store.housekeeping import FolderHousekeeping, Housekeeping
 from recon3d_contract.store.https import HttpsFetcher, HttpsPolicy
 from recon3d_contract.store.port import Staging, Store, StoredFile
 from recon3d_contract.store.reader import InputReader
 from recon3d_contract.store.reference import Reference, parse_reference
+from recon3d_contract.store.uploads import FolderUploads, Uploads
 
 __all__ = [
+    "FolderHousekeeping",
     "FolderStore",
+    "FolderUploads",
+    "Housekeeping",
     "HttpsFetcher",
     "HttpsPolicy",
     "InputReader",
@@ -23,16 +28,33 @@ __all__ = [
     "Staging",
     "Store",
     "StoredFile",
+    "Uploads",
+    "open_housekeeping",
     "open_store",
+    "open_uploads",
     "parse_reference",
 ]
 
 
 def open_store(reference: Reference | str) -> Store:
     """Return the store that `reference` names: a folder. Raises INVALID_REQUEST or STORAGE_UNAVAILABLE."""
+    return FolderStore(_folder(reference))
+
+
+def open_uploads(reference: Reference | str) -> Uploads:
+    """Return the uploads of a store. Raises as open_store."""
+    return FolderUploads(_folder(reference))
+
+
+def open_housekeeping(reference: Reference | str) -> Housekeeping:
+    """Return the housekeeping of a store. Raises as open_store."""
+    return FolderHousekeeping(_folder(reference))
+
+
+def _folder(reference: Reference | str) -> Path:
     ref = parse_reference(reference) if isinstance(reference, str) else reference
     if ref.scheme == "path":
-        return FolderStore(Path(ref.value))
+        return Path(ref.value)
     if ref.scheme == "s3":
         raise Recon3dError(
             Code.STORAGE_UNAVAILABLE,

@@ -12,7 +12,6 @@ import json
 import os
 import secrets
 import shutil
-import stat
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -21,10 +20,10 @@ from typing import BinaryIO, Final
 from recon3d_contract.errors import Code, Recon3dError
 from recon3d_contract.layout import RESULT, zip_order
 from recon3d_contract.storage_errors import storing
+from recon3d_contract.store.durable import ALREADY, flush, flush_tree, write_new
 from recon3d_contract.store.port import Staging, StoredFile, check_names
 
 _NO_LINKS: Final = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
-_ALREADY: Final = (errno.EEXIST, errno.ENOTEMPTY)
 
 
 class FolderStore:
@@ -49,14 +48,14 @@ class FolderStore:
         """See Store.commit."""
         target = self._attempts(staging.job_uid) / str(staging.attempt)
         with storing():
-            _flush_tree(staging.path)
+            flush_tree(staging.path)
             try:
                 staging.path.rename(target)
             except OSError as error:
-                if error.errno in _ALREADY:
+                if error.errno in ALREADY:
                     raise _exists(staging.attempt) from None
                 raise
-            _flush(target.parent)
+            flush(target.parent)
 
     def discard(self, staging: Staging) -> None:
         """See Store.discard."""
@@ -80,7 +79,7 @@ class FolderStore:
         """Create `current` with `content`, unless it exists."""
         draft = current.with_name(f".current-{secrets.token_hex(8)}")
         try:
-            _write(draft, content)
+            write_new(draft, content)
             os.link(draft, current)
         except FileExistsError:
             return
@@ -88,10 +87,10 @@ class FolderStore:
             if error.errno not in _NO_LINKS:
                 raise
             with suppress(FileExistsError):
-                _write(current, content)
+                write_new(current, content)
         finally:
             draft.unlink(missing_ok=True)
-        _flush(current.parent)
+        flush(current.parent)
 
     def published(self, job_uid: str) -> int | None:
         """See Store.published."""
@@ -135,6 +134,10 @@ class FolderStore:
             full = self._attempts(job_uid) / str(attempt) / path
             return os.fdopen(os.open(full, os.O_RDONLY | os.O_NOFOLLOW), "rb")
 
+    def signed_url(self, job_uid: str, attempt: int, path: str, seconds: int) -> str | None:  # noqa: ARG002
+        """See Store.signed_url: a folder has no addresses."""
+        return None
+
     def _job(self, job_uid: str) -> Path:
         return self._root / "jobs" / job_uid
 
@@ -154,30 +157,3 @@ def _walk(folder: Path, prefix: str) -> Iterator[tuple[str, int]]:
                 yield from _walk(folder / entry.name, f"{name}/")
             elif entry.is_file(follow_symlinks=False):
                 yield name, entry.stat(follow_symlinks=False).st_size
-
-
-def _write(path: Path, content: bytes) -> None:
-    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
-    try:
-        os.write(file, content)
-        os.fsync(file)
-    finally:
-        os.close(file)
-
-
-def _flush(path: Path) -> None:
-    file = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(file)
-    finally:
-        os.close(file)
-
-
-def _flush_tree(root: Path) -> None:
-    for entry in root.iterdir():
-        mode = entry.lstat().st_mode
-        if stat.S_ISDIR(mode):
-            _flush_tree(entry)
-        elif stat.S_ISREG(mode):
-            _flush(entry)
-    _flush(root)

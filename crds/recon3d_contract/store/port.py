@@ -64,6 +64,9 @@ class Store(Protocol):
     def open(self, job_uid: str, attempt: int, path: str) -> BinaryIO:
         """Open a file of an attempt for reading. JOB_NOT_FOUND if it does not exist."""
 
+    def signed_url(self, job_uid: str, attempt: int, path: str, seconds: int) -> str | None:
+        """Return an address at which anybody can read the file for `seconds`; None where the store has none."""
+
 
 def check_names(job_uid: str, attempt: int = 1) -> None:
     """Raise INVALID_REQUEST unless both can be parts of a path or key."""

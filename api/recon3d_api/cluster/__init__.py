@@ -1,0 +1,1 @@
+"""The API server: port, client, watch cache."""

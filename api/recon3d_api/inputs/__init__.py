@@ -1,0 +1,1 @@
+"""The resource /inputs, and files that come with a job."""
