@@ -30,11 +30,28 @@ help: ## list the targets
 env: ## make .venv with every extra, from hash-pinned requirements
 	@requirements/env.sh $(VENV) requirements/dev.txt --project
 
+# Ends with 3 where no cluster can be had; then the runner alone shows what it can.
 .PHONY: demo
-demo: env ## reconstruct the bundled example into out/demo and say how good it is
+demo: env ## the whole product: a cluster, the chart, `kubectl apply`, a mesh (ON=kind, node or current chooses)
+	@$(if $(filter 0,$(shell id -u)),requirements/system.sh images)
+	@PYTHONPATH=tests/cluster $(BIN)/python -m kubecluster.demo up $(or $(ON),auto) $(ARGS) || { \
+		status=$$?; [ $$status = 3 ] && [ -z "$(ON)" ] || exit $$status; \
+		echo "[demo] so only the runner is shown: no queue, no operator, no REST API"; $(MAKE) demo-runner; }
+
+.PHONY: demo-down
+demo-down: env ## remove the demo's cluster and all that it made there
+	@PYTHONPATH=tests/cluster $(BIN)/python -m kubecluster.demo down
+
+.PHONY: demo-runner
+demo-runner: env ## reconstruct the bundled example into out/demo without a cluster, and say how good it is
 	@rm -rf out/demo
 	@mkdir -p out
 	@$(BIN)/recon3d-runner run builtin:example --out out/demo --profile fast $(ARGS)
+
+.PHONY: images
+images: env ## build the images of operator and runner (CPU); kept by content
+	@$(if $(filter 0,$(shell id -u)),requirements/system.sh images)
+	@PYTHONPATH=tests/cluster $(BIN)/python -m kubecluster.builds
 
 # pytest comes last, so that the output ends with its summary line.
 .PHONY: test
@@ -80,6 +97,7 @@ blender-env:
 crds: env ## make crds/reconstructionjobs.yaml anew from the contract's types
 	@$(BIN)/python -m recon3d_contract.crd > crds/reconstructionjobs.yaml.part
 	@mv crds/reconstructionjobs.yaml.part crds/reconstructionjobs.yaml
+	@cp crds/reconstructionjobs.yaml charts/recon3d/files/reconstructionjobs.yaml
 
 .PHONY: cluster-up
 cluster-up: env ## start a control plane with the CRD (NODE=1: with a real node, as root); prints its KUBECONFIG
@@ -115,9 +133,10 @@ lock: ## resolve requirements/*.txt anew (needs uv); UPGRADE=1 takes the newest 
 		pyproject.toml -o requirements/dev.txt
 	@$(LOCK) $(if $(UPGRADE),--upgrade) --universal requirements/uv.in -o requirements/uv.txt
 	@$(LOCK) --universal -c requirements/dev.txt requirements/build.in -o requirements/build.txt
-	@$(LOCK) --universal -c requirements/dev.txt --extra operator pyproject.toml -o requirements/operator.txt
-	@$(LOCK) --universal -c requirements/dev.txt --extra runner pyproject.toml -o requirements/runner-cpu.txt
-	@$(LOCK) --universal -c requirements/dev.txt --extra runner --extra cuda pyproject.toml \
+	@$(LOCK) --universal -c requirements/dev.txt --extra operator --extra api --extra s3 pyproject.toml \
+		-o requirements/operator.txt
+	@$(LOCK) --universal -c requirements/dev.txt --extra runner --extra s3 pyproject.toml -o requirements/runner-cpu.txt
+	@$(LOCK) --universal -c requirements/dev.txt --extra runner --extra cuda --extra s3 pyproject.toml \
 		-o requirements/runner-nvdiffrec.txt
 	@$(LOCK) $(if $(UPGRADE),--upgrade) requirements/blender.in -o requirements/blender.txt
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Sees to the system packages that a step needs: installs what is missing when root, else names it and fails.
 #
-#   requirements/system.sh test|blender|node
+#   requirements/system.sh test|blender|node|images
 set -euo pipefail
 
 # What proves a package present (a command, or a shared library's name) and the package that brings it.
@@ -13,12 +13,16 @@ blender_libs="libXxf86vm.so.1:libxxf86vm1 libXfixes.so.3:libxfixes3 libXi.so.6:l
 # A real Kubernetes node, for tests.
 node_needs="containerd:containerd runc:runc /usr/lib/cni/bridge|/opt/cni/bin/bridge:containernetworking-plugins nft:nftables
   iptables:iptables conntrack:conntrack ip:iproute2 nsenter:util-linux gcc:gcc debootstrap:debootstrap curl:curl"
+# Images without a Docker engine, and a node to run them on.
+image_needs="$node_needs buildah:buildah"
+docker info >/dev/null 2>&1 && image_needs=""
 
 case ${1:-} in
   test) needs="$test_needs $shared_libs" ;;
   blender) needs="$shared_libs $blender_libs" ;;
   node) needs="$node_needs" PATH=$PATH:/sbin:/usr/sbin ;;
-  *) echo "usage: system.sh test|blender|node" >&2; exit 2 ;;
+  images) needs="$image_needs" PATH=$PATH:/sbin:/usr/sbin ;;
+  *) echo "usage: system.sh test|blender|node|images" >&2; exit 2 ;;
 esac
 
 libraries=$(PATH=$PATH:/sbin:/usr/sbin ldconfig -p)

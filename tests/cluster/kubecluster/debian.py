@@ -23,9 +23,12 @@ _LEFT_OUT = (
 )
 
 
-def debian_layer() -> Path:
-    """Return the tar of a Debian that has python3; makes it once (a minute). Raises RuntimeError."""
-    target = cache_folder().parent / f"debian-{SUITE}.tar"
+def debian_layer(name: str = "", packages: tuple[str, ...] = _PACKAGES) -> Path:
+    """Return the tar of a Debian that has python3; makes it once (a minute). Raises RuntimeError.
+
+    One with other `packages` has a `name` of its own.
+    """
+    target = cache_folder().parent / f"debian-{SUITE}{name and '-'}{name}.tar"
     target.parent.mkdir(parents=True, exist_ok=True)
     with target.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -34,13 +37,12 @@ def debian_layer() -> Path:
                 raise RuntimeError("test images need debootstrap, once: apt-get install debootstrap")
             say(f"making a Debian {SUITE} for test images (a minute; once)")
             with tempfile.TemporaryDirectory(prefix="recon3d-debian-") as temporary:
-                _make(Path(temporary), target)
+                _make(Path(temporary), target, packages)
     return target
 
 
-def _make(root: Path, target: Path) -> None:
-    packages = ",".join(_PACKAGES)
-    command = ["debootstrap", "--variant=minbase", f"--include={packages}", SUITE, str(root)]
+def _make(root: Path, target: Path, packages: tuple[str, ...]) -> None:
+    command = ["debootstrap", "--variant=minbase", f"--include={','.join(packages)}", SUITE, str(root)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(f"debootstrap failed:\n{(done.stdout + done.stderr)[-2000:]}")

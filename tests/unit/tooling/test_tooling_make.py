@@ -53,11 +53,11 @@ def test_pytest_is_the_last_step_of_test() -> None:
         assert word in plan
 
 
-@pytest.mark.parametrize("target", ["demo", "test", "lint", "bench-engine"])
+@pytest.mark.parametrize("target", ["demo-runner", "test", "lint", "bench-engine"])
 def test_each_target_makes_its_own_environment(target: str) -> None:
     first = next(line for line in make("--dry-run", target).splitlines() if line.strip())
     assert "requirements/env.sh .venv requirements/dev.txt --project" in first
 
 
 def test_demo_is_the_bundled_example() -> None:
-    assert "recon3d-runner run builtin:example --out out/demo --profile fast" in make("--dry-run", "demo")
+    assert "recon3d-runner run builtin:example --out out/demo --profile fast" in make("--dry-run", "demo-runner")

@@ -1,0 +1,82 @@
+"""The chart on a cluster of ours: installed with images of this checkout, and used as its users do."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from kubecluster.binaries import say
+from kubecluster.builds import REGISTRY, ROOT, Image
+from kubecluster.tools import tool
+
+CHART = ROOT / "charts/recon3d"
+RELEASE = NAMESPACE = "recon3d"
+
+
+def image_values(images: Mapping[str, Image]) -> list[str]:
+    """Return the values that name images which the nodes have already."""
+    named = [f"image.{name}.tag={image.tag}" for name, image in images.items()]
+    return [f"--set-string={value}" for value in (f"image.registry={REGISTRY}", *named)]
+
+
+def helm(environment: Mapping[str, str], *arguments: str | Path) -> str:
+    """Run helm; return what it wrote. Raises RuntimeError with what it said."""
+    done = subprocess.run(
+        [tool("helm"), *map(str, arguments)], env=dict(environment), capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise RuntimeError(f"helm {arguments[0]}: {done.stderr.strip()}")
+    return done.stdout
+
+
+def install(
+    environment: Mapping[str, str], images: Mapping[str, Image], *values: str | Path, chart: Path = CHART
+) -> float:
+    """Install or upgrade the chart in its namespace; return after how many seconds everything was ready."""
+    started = time.monotonic()
+    helm(
+        environment, "upgrade", "--install", RELEASE, chart, "--namespace", NAMESPACE, "--create-namespace",
+        *image_values(images), *values, "--wait", "--timeout", "5m",
+    )  # fmt: skip
+    return time.monotonic() - started
+
+
+TERMINAL = ("Completed", "Failed", "Cancelled")
+
+
+def follow(read: Callable[[], Mapping[str, Any]], tell: Callable[[str], None], limit_s: float) -> Mapping[str, Any]:
+    """Tell how a job goes until it ends, or the time is over; return its status."""
+    end, said = time.monotonic() + limit_s, ""
+    while True:
+        status = dict(read().get("status") or {})
+        text = line_of(status)
+        if text != said:
+            tell(text)
+            said = text
+        if status.get("phase") in TERMINAL or time.monotonic() > end:
+            return status
+        time.sleep(0.3)
+
+
+def line_of(status: Mapping[str, Any]) -> str:
+    """Return one line that tells where a job is."""
+    phase = str(status.get("phase") or "new")
+    progress = status.get("progress") or {}
+    if phase == "Queued":
+        reasons = {c["type"]: c for c in status.get("conditions") or ()}
+        why = (reasons.get("Running") or {}).get("reason", "")
+        place = status.get("queuePosition")
+        return f"queued{f', at position {place}' if place else ''}{f' ({why})' if why else ''}"
+    if phase == "Processing" and progress:
+        eta = progress.get("etaSeconds")
+        left = f"   about {eta // 60} min {eta % 60:02d} s left" if eta is not None else ""
+        return f"{progress.get('percent', 0):3d} %  {progress.get('stage', ''):<10}{left}"
+    return phase.lower()
+
+
+def ready(message: str, started: float) -> None:
+    """Say that something is done, and how long it took."""
+    say(f"{message} ({time.monotonic() - started:.0f} s)")
