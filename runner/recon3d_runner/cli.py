@@ -106,7 +106,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         args = _parser().parse_args(argv)
         from recon3d_contract.errors import Recon3dError
 
-        from recon3d_runner.supervisor import error_of_stop
+        from recon3d_runner.task import error_of_stop
 
         try:
             if args.command == "run":
@@ -176,7 +176,8 @@ def _run(args: argparse.Namespace, stop: Stop) -> int:
     from recon3d_runner.progress import JsonLines, Progress
     from recon3d_runner.runlog import RunLog, secrets_of
     from recon3d_runner.source import fetcher, local_path
-    from recon3d_runner.supervisor import Supervisor, Task
+    from recon3d_runner.supervisor import Supervisor
+    from recon3d_runner.task import Task
 
     environment = dict(os.environ)
     spec = _spec(args)

@@ -28,13 +28,15 @@ from recon3d_contract.store import Staging, Store, open_store
 from recon3d_contract.summary import ResultSummary
 
 from recon3d_runner import licences
+from recon3d_runner.parts import Share, leave, seconds_taken
 from recon3d_runner.poster import Endpoint, Poster
 from recon3d_runner.progress import JsonLines, Progress, Watcher
 from recon3d_runner.runlog import RunLog, secrets_of
 from recon3d_runner.source import fetcher, pod_policy
 from recon3d_runner.stop import Stop, StoppedError, within
 from recon3d_runner.storage import empty, storage_error, write_whole
-from recon3d_runner.supervisor import Supervisor, Task, error_of_stop
+from recon3d_runner.supervisor import Supervisor
+from recon3d_runner.task import Task, error_of_stop
 
 TERMINATION_LOG: Final = Path("/dev/termination-log")
 _LAST_STORE_S: Final = 0.8
@@ -115,7 +117,9 @@ def run_pod(args: argparse.Namespace, stop: Stop, environment: Mapping[str, str]
     write_termination_log(summary, environment)
     with contextlib.suppress(OSError):
         lines.write({"event": "result", **summary.model_dump(mode="json", exclude_none=True)})
-    return exit_code(summary.error.code) if summary.error else EXIT_OK
+    if summary.error is None or (environment.get("RECON3D_LEAVE") and summary.status != "cancelled"):
+        return EXIT_OK  # a part's failure is told by whoever joins the parts, which has yet to begin
+    return exit_code(summary.error.code)
 
 
 def write_termination_log(summary: ResultSummary, environment: Mapping[str, str]) -> None:
@@ -157,10 +161,11 @@ def _run(settings: Settings, stop: Stop, environment: Mapping[str, str], lines: 
     output = settings.output or spec.output.ref
     if reference is None or output is None:
         raise Recon3dError(Code.INVALID_REQUEST, "The job needs an input and an output (--input, --output).")
+    share = Share.of(environment, spec)
     endpoint = Endpoint.of(environment)
     accepted = licences.accepted(environment)
     if spec.limits.soft_seconds is not None:
-        stop.limit(spec.limits.soft_seconds)
+        stop.limit(max(1.0, spec.limits.soft_seconds - seconds_taken(share)))
     store = open_store(output)
     earlier = stop.call(lambda: _earlier(store, settings, spec))
     if earlier is not None:
@@ -183,9 +188,13 @@ def _run(settings: Settings, stop: Stop, environment: Mapping[str, str], lines: 
             folders.tmp.mkdir()
             log.hide_path(scratch, "<work>")
             log.hide_path(staging.path, "<result>")
-            task = Task(spec, settings.device, environment, accepted, settings.job_uid, settings.attempt)
+            task = Task(spec, settings.device, environment, accepted, settings.job_uid, settings.attempt, share)
             supervisor = Supervisor(task, stop=stop, progress=progress, log=log)
             result = supervisor.execute(folders, fetcher(reference, environment, pod_policy(environment)))
+            if share.leave is not None and share.engine is not None:
+                if result.status != "cancelled":
+                    leave(share.leave, share.engine, staging.path)
+                return result.to_summary()
         except OSError as error:
             raise storage_error(error, "the result") from error
         return _store(store, staging, result, stop).to_summary()

@@ -11,73 +11,33 @@ files of the engines that were judged, or result.json and run.log alone.
 
 from __future__ import annotations
 
-import datetime
 import json
 import shutil
 import sys
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from recon3d_contract.errors import Code, ErrorInfo, Recon3dError
 from recon3d_contract.inputs import InputManifest
 from recon3d_contract.job import spec_hash
 from recon3d_contract.layout import RESULT, RUN_LOG
 from recon3d_contract.result import Artifact, Conclusion, EngineEntry, Notice, Result, Timings, conclude
-from recon3d_contract.spec import EngineName, JobSpec
+from recon3d_contract.spec import EngineName
 
-from recon3d_runner import kernels, licences, provenance
+from recon3d_runner import kernels, licences, parts, provenance
 from recon3d_runner.child import Event, run_child
 from recon3d_runner.delivery import error_of_event, error_of_exit, failed_entry, finished_entry, list_artifacts
 from recon3d_runner.progress import Progress
 from recon3d_runner.runlog import RunLog
 from recon3d_runner.stop import Stop, StoppedError
 from recon3d_runner.storage import empty, storage_error, write_whole
+from recon3d_runner.task import Folders, Task, error_of_stop, now
 
 WORKER: Final = (sys.executable, "-X", "faulthandler", "-m", "recon3d_runner.worker")
 _WITHHELD: Final = frozenset({"RECON3D_TOKEN", "RECON3D_JOB", "RECON3D_PROGRESS_URL", "RECON3D_CA"})
-
-
-class Folders(Protocol):
-    """Where a run works; outfolder.OutFolder is one."""
-
-    @property
-    def input(self) -> Path:
-        """For the checked copy of the input."""
-
-    @property
-    def tmp(self) -> Path:
-        """For temporary files."""
-
-    @property
-    def result(self) -> Path:
-        """For the files of the result."""
-
-
-@dataclass(frozen=True)
-class Task:
-    """A job and its circumstances."""
-
-    spec: JobSpec
-    device: str
-    """auto, cuda or cpu."""
-    environment: Mapping[str, str]
-    licences_accepted: Sequence[str] = ()
-    job_uid: str = "local"
-    attempt: int = 1
-
-
-def now() -> str:
-    """Return the time as RFC 3339, UTC."""
-    return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds").replace("+00:00", "Z")
-
-
-def error_of_stop(stopped: StoppedError) -> Recon3dError:
-    """Return the contract's error for a run that had to end."""
-    return Recon3dError(stopped.code, details=stopped.details)
 
 
 class Supervisor:
@@ -128,9 +88,14 @@ class Supervisor:
             self._progress.notice(code, message)
 
     def _run_engines(self, folders: Folders) -> None:
-        names = self._task.spec.engines
+        share = self._task.share
+        names = sorted(self._task.spec.engines, key=share.runs) if share.take else self._task.spec.engines
         for index, name in enumerate(names):
-            self._progress.engine(name, index, len(names))
+            if not share.runs(name):
+                if share.take is not None:
+                    self._join(name, share.take, folders)
+                continue
+            self._progress.engine(name, index if share.leave is None else 0, len(names))
             begun = time.monotonic()
             try:
                 self._entries[name] = self._engine(name, folders, begun)
@@ -143,6 +108,17 @@ class Supervisor:
                 info = self._classify(failure)
                 self._log.line(f"{name}: {info.code.value}: {info.message}")
                 self._entries[name] = failed_entry(info, time.monotonic() - begun)
+
+    def _join(self, name: EngineName, place: Path, folders: Folders) -> None:
+        """Take what another container of the Pod left of this job."""
+        part = self._stop.call(lambda: parts.take(place, name, self._task.share.lost.get(name), folders.result / name))
+        self._entries[name] = part.entry
+        self._log.line(part.log)
+        if part.result is not None:
+            self._started_at = part.result.timings.started_at
+            self._begun -= part.result.timings.total_seconds
+            for warning in part.result.warnings:
+                self._warn(warning.code, warning.message)
 
     def _engine(self, name: EngineName, folders: Folders, begun: float) -> EngineEntry:
         # Absolute: the child works in a folder of its own.
@@ -285,7 +261,7 @@ class Supervisor:
                 empty(folder)
             result = self._result(info, [])
             self._write_files(folders, result)
-        if result.status == "completed":
+        if result.status == "completed" and self._task.share.leave is None:
             self._progress.finished()
         return result
 
