@@ -6,8 +6,10 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import json
 import os
 import shutil
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -246,3 +248,19 @@ def files() -> Iterator[list[tuple[str, tuple[str, Any, str]]]]:
             )
             for path in sorted(EXAMPLE.glob("*/*.png"))
         ]
+
+
+@pytest.fixture
+def sweep() -> Callable[..., dict[str, int]]:
+    """Run the sweep as its CronJob does; by default nothing is too young."""
+
+    def run(shim: Shim, **environment: str) -> dict[str, int]:
+        ages = {"RECON3D_SWEEP_JOB_AGE_S": "0", "RECON3D_SWEEP_UPLOAD_AGE_S": "0"}
+        command = [str(Path(sys.executable).parent / "recon3d-api"), "sweep"]
+        done = subprocess.run(
+            command, env={**os.environ, **shim.env, **ages, **environment}, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        return dict(json.loads(done.stdout))
+
+    return run
