@@ -1,0 +1,207 @@
+"""Throws deformed meshes into random frames and counts how many the alignment brings back.
+
+    python benchmarks/bench_alignment.py [--count 50] [--cases DIR] [--device cpu|cuda] [--no-depth] [--out FILE.md]
+
+Each mesh is photographed by six cameras, then bent, melted and recoloured like a generated one (made_meshes.py),
+turned, scaled and moved at random, and aligned. Cases (folders with input/ and truth/mesh.ply) come first: their views
+go through the whole calibration, and the mesh's colours are sampled from the views. Counted as brought back: within
+0.5 degrees and 0.5 % of scale of the truth.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import trimesh
+from made_meshes import Made, generated, made
+from recon3d_contract.conventions import POSITION, VIEWS
+from recon3d_contract.spec import JobSpec
+from recon3d_runner.engines.device import cpu_name
+from recon3d_runner.engines.reconviagen.align import Alignment, align
+from recon3d_runner.engines.reconviagen.refine import Shape
+from recon3d_runner.engines.reconviagen.similarity import Similarity, from_quaternions
+from recon3d_runner.raster import Rasteriser, open_rasteriser
+from recon3d_runner.raster.cpu import project, rasterize
+from recon3d_runner.scene.agreement import frames
+from recon3d_runner.scene.assemble import build_scene
+from recon3d_runner.types import F32, F64, Camera, View
+
+DEGREES, PERCENT = 0.5, 0.5
+FOV, DISTANCE, SIZE = 40.0, 3.3, 512
+
+
+class Quiet:
+    """A Run that nobody listens to."""
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:  # noqa: ARG002 - as the protocol has it
+        """Nothing to time."""
+        yield
+
+    def tick(
+        self, fraction: float, *, iteration: int | None = None, total: int | None = None, loss: float | None = None
+    ) -> None:
+        """Nothing to tell."""
+
+    def warn(self, code: str, message: str) -> None:
+        """Nobody to warn."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One mesh's outcome."""
+
+    name: str
+    degrees: float
+    percent: float
+    seconds: float
+    found: Alignment
+
+    @property
+    def back(self) -> bool:
+        """Whether it was brought back."""
+        return self.degrees < DEGREES and self.percent < PERCENT
+
+
+def photograph(thing: Made, depth: bool) -> list[View]:
+    """Six views by six cameras; colours and outlines of four samples a pixel."""
+    views = []
+    for name in VIEWS:
+        rotation = frames()[name]
+        camera = Camera(rotation, -rotation @ (np.array(POSITION[name]) * DISTANCE), FOV)
+        n = 2 * SIZE
+        face, _, bary = rasterize(project(thing.vertices, camera, n), thing.faces, n)
+        weights = np.concatenate([1 - bary.sum(-1, keepdims=True), bary], -1)
+        colour = (thing.colours[thing.faces[np.maximum(face, 0)]] * weights[..., None]).sum(-2)
+        colour[face < 0] = 1.0
+        rgb: F32 = colour.reshape(SIZE, 2, SIZE, 2, 3).mean((1, 3)).astype(np.float32)
+        alpha: F32 = (face >= 0).reshape(SIZE, 2, SIZE, 2).mean((1, 3)).astype(np.float32)
+        _, z, _ = rasterize(project(thing.vertices, camera, SIZE), thing.faces, SIZE)
+        views.append(View(name, camera, rgb, alpha, z if depth else None))
+    return views
+
+
+def sampled(vertices: F64, views: list[View]) -> F64:
+    """(V, 3) colours of the views that see each vertex, by depth; grey where none does."""
+    total, count = np.zeros((len(vertices), 3)), np.zeros(len(vertices))
+    for view in views:
+        if view.depth is None:
+            continue
+        side, size = view.depth.shape[0], view.rgb.shape[0]
+        at = project(vertices, view.camera, side)
+        i, j = (np.clip(at[:, k].astype(int), 0, side - 1) for k in (0, 1))
+        seen = np.abs(view.depth[j, i] - at[:, 2]) < 0.01 * float(np.linalg.norm(view.camera.centre))
+        p = (at[:, :2] * size / side).astype(int).clip(0, size - 1)
+        total[seen] += view.rgb[p[seen, 1], p[seen, 0]]
+        count[seen] += 1
+    return np.where(count[:, None] > 0, total / np.maximum(count, 1)[:, None], 0.5)
+
+
+def of_case(folder: Path, depth: bool) -> tuple[Made, list[View]]:
+    """A case's truth, brought into the calibrated world, and its views."""
+    views = build_scene(folder / "input", JobSpec(), Quiet()).views
+    truth = json.loads((folder / "truth/cameras.json").read_text())
+    mesh = trimesh.load(folder / "truth/mesh.ply", process=False)
+    vertices = np.array(mesh.vertices, np.float64) / float(truth["distance"])  # calibration's unit is the distance
+    faces = np.ascontiguousarray(mesh.faces, np.int32)
+    thing = Made(folder.name, vertices, faces, sampled(vertices, views))
+    if not depth:
+        views = [View(v.name, v.camera, v.rgb, v.alpha, None) for v in views]
+    return thing, views
+
+
+def things(count: int, cases: Path | None, depth: bool) -> Iterator[tuple[Made, list[View]]]:
+    """All meshes with their views, the cases first."""
+    folders = sorted(p.parent.parent for p in cases.glob("*/truth/mesh.ply")) if cases else []
+    for folder in folders[:count]:
+        if (folder / "input/depth_renders").is_dir() or not depth:
+            yield of_case(folder, depth)
+    for number in range(count - len(folders[:count])):
+        thing = made(number)
+        yield thing, photograph(thing, depth)
+
+
+def measure(thing: Made, views: list[View], number: int, rasteriser: Rasteriser) -> Row:
+    """Deform, throw, align."""
+    rng = np.random.default_rng(number)
+    radius = float(np.linalg.norm(thing.vertices - thing.vertices.mean(0), axis=1).max())
+    unit = Made(thing.name, thing.vertices / radius, thing.faces, thing.colours)
+    vertices, colours = generated(unit, rng)
+    q = rng.normal(size=4)
+    turn = from_quaternions((q / np.linalg.norm(q))[None])[0]
+    truth = Similarity(radius * float(rng.uniform(0.7, 3)), turn, radius * rng.normal(size=3) * 0.3)
+    own = truth.undo(vertices * radius)
+    started = time.perf_counter()
+    found = align(Shape(own, thing.faces, colours), views, rasteriser, Quiet())
+    seconds = time.perf_counter() - started
+    off = 100 * abs(found.pose.scale / truth.scale - 1)
+    return Row(thing.name, found.pose.angle_to(truth), off, seconds, found)
+
+
+def table(rows: list[Row], device: str, depth: bool) -> str:
+    """Markdown."""
+    seconds = sorted(row.seconds for row in rows)
+    back = sum(row.back for row in rows)
+    seen = "six depth maps" if depth else "silhouettes and colours alone"
+    lines = [
+        f"{back} of {len(rows)} meshes brought back within {DEGREES} degrees and {PERCENT} % of scale; {seen}.",
+        f"{device}, {time.strftime('%Y-%m-%d')}.",
+        "",
+        f"Seconds a mesh: median {seconds[len(seconds) // 2]:.1f}, most {seconds[-1]:.1f}.",
+        "",
+        "| mesh | degrees off | scale off, % | silhouette IoU | depth error, % | seconds | back |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for r in rows:
+        error = "" if r.found.depth_error is None else f"{r.found.depth_error:.2f}"
+        lines.append(
+            f"| {r.name} | {r.degrees:.2f} | {r.percent:.2f} | {r.found.iou:.3f} | {error} | {r.seconds:.1f} |"
+            f" {'yes' if r.back else 'no'} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def main() -> int:
+    """Run; 1 where more than one mesh in 50 was not brought back."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--count", type=int, default=50)
+    parser.add_argument("--cases", type=Path)
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--no-depth", action="store_true")
+    parser.add_argument("--out", type=Path)
+    a = parser.parse_args()
+    rasteriser = open_rasteriser(a.device)
+    rows = []
+    for number, (thing, views) in enumerate(things(a.count, a.cases, not a.no_depth)):
+        if not number:
+            measure(thing, views, number, rasteriser)  # kernels are compiled, the device is woken
+        rows.append(measure(thing, views, number, rasteriser))
+        r = rows[-1]
+        print(
+            f"[align] {r.name}: {r.degrees:.3f} deg, {r.percent:.3f} %, IoU {r.found.iou:.3f}, {r.seconds:.1f} s,"
+            f" margin {r.found.runner_up:.2f}{'' if r.back else '  NOT BACK'}",
+            flush=True,
+        )
+    if a.device == "cuda":
+        import torch
+
+        device = torch.cuda.get_device_name()
+    else:
+        device = f"{cpu_name()}, CPU"
+    text = table(rows, device, not a.no_depth)
+    print(text)
+    if a.out:
+        a.out.write_text(text)
+    return int(sum(not row.back for row in rows) > len(rows) / 50)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
