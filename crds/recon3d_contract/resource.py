@@ -134,6 +134,11 @@ class EngineStatus(_Status):
     psnr: float | None = None
     ssim: float | None = None
     seconds: float | None = None
+    faces: int | None = None
+    vertices: int | None = None
+    watertight: bool | None = None
+    peak_memory_bytes: int | None = None
+    """Of the GPU's memory, or of the process on a CPU."""
     code: Code | None = None
     message: _Text | None = None
 
@@ -168,6 +173,8 @@ class ArtifactsStatus(_Status):
     """Of the published attempt's folder, in the store."""
     count: int
     bytes: int
+    sha256: Annotated[str, Field(max_length=64)] | None = None
+    """Of result.json, which lists every file with its own."""
 
 
 class ErrorStatus(_Status):
@@ -192,6 +199,10 @@ class AttemptStatus(_Status):
     reason: Annotated[str, Field(max_length=64)] | None = None
     """Why it ended: Completed, Evicted, NodeLost ..."""
     exit_code: int | None = None
+    lost_engine: EngineName | None = None
+    """Of a job of both engines: the one whose container died; the next run goes on without it."""
+    lost_code: Code | None = None
+    """Why it died."""
 
 
 class CancellationStatus(_Status):

@@ -176,8 +176,8 @@ class Result(FileModel):
     error: ErrorInfo | None = None
     provenance: Provenance
 
-    def to_summary(self) -> ResultSummary:
-        """Return the part that fits a termination message."""
+    def to_summary(self, sha256: str | None = None) -> ResultSummary:
+        """Return the part that fits a termination message; `sha256` is the stored result.json's."""
         best = self.engines.get(self.engine) if self.engine else None
         return ResultSummary.build(
             job_uid=self.job_uid,
@@ -196,6 +196,10 @@ class Result(FileModel):
                     "psnr": entry.quality.psnr if entry.quality else None,
                     "ssim": entry.quality.ssim if entry.quality else None,
                     "seconds": entry.seconds,
+                    "faces": entry.mesh.faces if entry.mesh else None,
+                    "vertices": entry.mesh.vertices if entry.mesh else None,
+                    "watertight": entry.mesh.watertight if entry.mesh else None,
+                    "peak_memory_bytes": entry.peak_memory_bytes,
                     "code": entry.error.code if entry.error else None,
                     "message": entry.error.message if entry.error else None,
                 }
@@ -205,6 +209,7 @@ class Result(FileModel):
             warnings=[f"{warning.code}: {warning.message}" for warning in self.warnings],
             artifact_count=len(self.artifacts),
             artifact_bytes=sum(artifact.bytes for artifact in self.artifacts),
+            result_sha256=sha256,
             seconds=self.timings.total_seconds,
         )
 

@@ -42,6 +42,10 @@ class EngineSummary(_SummaryModel):
     psnr: _Number | None = None
     ssim: _Number | None = None
     seconds: _Seconds = 0.0
+    faces: _Count | None = None
+    vertices: _Count | None = None
+    watertight: bool | None = None
+    peak_memory_bytes: _Count | None = None
     code: Code | None = None
     """Its error's code."""
     message: str | None = None
@@ -69,6 +73,8 @@ class ResultSummary(_SummaryModel):
     warnings: list[str] = Field(default_factory=list)
     artifact_count: _Count = 0
     artifact_bytes: _Count = 0
+    result_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
+    """Of result.json, as it is stored."""
     seconds: _Seconds = 0.0
 
     @classmethod

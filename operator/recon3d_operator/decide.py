@@ -21,7 +21,7 @@ from recon3d_operator.model import Decision, Event, Object, Observed, deletion_t
 from recon3d_operator.rules import conditions, deadline, queue, retry, ttl
 from recon3d_operator.rules.cancel import Cancellation, cancellation, is_late
 from recon3d_operator.rules.conditions import ACCEPTED, QUOTA_RESERVED, RUNNER_READY, SUCCEEDED, Fact
-from recon3d_operator.rules.outcome import Outcome, outcome, runner_state
+from recon3d_operator.rules.outcome import Outcome, outcome, started_at
 from recon3d_operator.settings import Settings
 from recon3d_operator.times import parse, stamp
 
@@ -106,8 +106,7 @@ class _Draft:
             self.facts[RUNNER_READY] = report.runner_ready(pod)
         else:
             self.facts[RUNNER_READY] = ("False", "Terminating", "The Pod is being deleted.")
-        running = runner_state(pod).get("running")
-        started = parse((running or {}).get("startedAt"))
+        started = parse(started_at(pod))
         if started is None:
             return self._starts(pod)
         end = deadline.run_end(self.spec, started)
@@ -153,6 +152,10 @@ class _Draft:
         if self.cancel.confirmed:
             return self._cancelled()
         error = ended.error or Recon3dError(Code.INTERNAL)
+        if ended.lost_engine:
+            self.events.append(Event("Warning", "EngineLost", error.message))
+            self.facts[QUOTA_RESERVED] = ("False", "EngineLost", f"{error.message} The job goes on without it.")
+            return self._finish(Phase.QUEUED)
         if retry.may_retry(self.spec, self.attempts, error.code):
             self.events.append(Event("Warning", "Retrying", error.message))
             self.facts[QUOTA_RESERVED] = ("False", "Retrying", error.message)

@@ -13,6 +13,8 @@ SAFE_TO_EVICT: Final = "cluster-autoscaler.kubernetes.io/safe-to-evict"
 POD_SELECTOR: Final = JOB_UID
 RUNNER: Final = "runner"
 """The container that reconstructs."""
+FIRST_ENGINE: Final = "reconviagen"
+"""The init container of a job of both engines; the container RUNNER then runs the other one."""
 
 
 def pod_name(job_name: str, uid: str, attempt: int) -> str:

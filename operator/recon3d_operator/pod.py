@@ -14,12 +14,13 @@ from recon3d_contract.job import JobSpec
 from recon3d_contract.resource import GROUP, KIND, VERSION, job_of
 
 from recon3d_operator.model import Object
-from recon3d_operator.names import ATTEMPT, JOB_NAME, JOB_UID, RUNNER, SAFE_TO_EVICT, pod_name
+from recon3d_operator.names import ATTEMPT, FIRST_ENGINE, JOB_NAME, JOB_UID, RUNNER, SAFE_TO_EVICT, pod_name
 from recon3d_operator.settings import Settings
 
 _USER: Final = 65532
 _STORE: Final = "/store"
 _INPUT: Final = "/input"
+_PARTS: Final = "/parts"
 _TOKEN_FOLDER: Final = "/var/run/recon3d"  # noqa: S105 - a folder
 AUDIENCE: Final = "recon3d-progress"
 _TOKEN_SECONDS: Final = 3600
@@ -37,19 +38,21 @@ def build_pod(job: Mapping[str, Any], attempt: int, settings: Settings) -> Objec
     volumes = _Volumes()
     environment = _environment(spec, uid, attempt, settings, volumes)
     init = _preparation(uid, settings) if settings.store.startswith("pvc:") else []
-    container = {
-        "name": RUNNER,
-        "image": settings.runner_image,
-        "imagePullPolicy": settings.image_pull_policy,
-        "command": ["recon3d-runner", "job"],
-        "env": environment,
-        "resources": _resources(settings),
-        "securityContext": _LOCKED,
-        "volumeMounts": volumes.mounts,
-        "terminationMessagePolicy": "File",
-    }
-    if settings.store_secret:
-        container["envFrom"] = [{"secretRef": {"name": settings.store_secret}}]
+    if spec.engine == "both" and settings.reconviagen_image:
+        volumes.add("parts", _PARTS, {"emptyDir": {"sizeLimit": settings.scratch}})
+        lost = lost_engines(job)
+        mine = {"RECON3D_ENGINE": "nvdiffrec", "RECON3D_TAKE": _PARTS}
+        if lost:
+            mine["RECON3D_LOST"] = ",".join(f"{engine}={code}" for engine, code in lost.items())
+        if FIRST_ENGINE not in lost:
+            first = {**environment, "RECON3D_ENGINE": FIRST_ENGINE, "RECON3D_LEAVE": _PARTS}
+            init.append(_container(FIRST_ENGINE, settings.reconviagen_image, first, settings, volumes))
+        environment |= mine
+        image = settings.runner_image
+    else:
+        alone = spec.engine == "reconviagen" and settings.reconviagen_image
+        image = alone or settings.runner_image
+    container = _container(RUNNER, image, environment, settings, volumes)
     pod: Object = {
         "apiVersion": "v1",
         "kind": "Pod",
@@ -101,6 +104,31 @@ def build_pod(job: Mapping[str, Any], attempt: int, settings: Settings) -> Objec
     return pod
 
 
+def lost_engines(job: Mapping[str, Any]) -> dict[str, str]:
+    """Return the engines whose container died in an earlier run of this job of both, with the reason's code."""
+    attempts = (job.get("status") or {}).get("attempts") or ()
+    return {run["lostEngine"]: run.get("lostCode") or "INTERNAL" for run in attempts if run.get("lostEngine")}
+
+
+def _container(name: str, image: str, environment: Mapping[str, str], settings: Settings, volumes: _Volumes) -> Object:
+    digest = {"RECON3D_IMAGE_DIGEST": image.partition("@")[2]} if "@" in image else {}
+    container: Object = {
+        "name": name,
+        "image": image,
+        "imagePullPolicy": settings.image_pull_policy,
+        "command": ["recon3d-runner", "job"],
+        # Kubernetes replaces $(NAME) in values; a job's text must arrive as it is.
+        "env": [{"name": key, "value": value.replace("$", "$$")} for key, value in {**environment, **digest}.items()],
+        "resources": _resources(settings),
+        "securityContext": _LOCKED,
+        "volumeMounts": list(volumes.mounts),
+        "terminationMessagePolicy": "File",
+    }
+    if settings.store_secret:
+        container["envFrom"] = [{"secretRef": {"name": settings.store_secret}}]
+    return container
+
+
 class _Volumes:
     """Volumes and the runner's mounts of them, side by side."""
 
@@ -115,7 +143,7 @@ class _Volumes:
         self.mounts.append({"name": name, "mountPath": path, **mount})
 
 
-def _environment(spec: JobSpec, uid: str, attempt: int, settings: Settings, volumes: _Volumes) -> list[dict[str, str]]:
+def _environment(spec: JobSpec, uid: str, attempt: int, settings: Settings, volumes: _Volumes) -> dict[str, str]:
     volumes.add("tmp", "/tmp", {"emptyDir": {"sizeLimit": settings.scratch}})  # noqa: S108 - in the Pod
     volumes.add("shm", "/dev/shm", {"emptyDir": {"medium": "Memory", "sizeLimit": settings.shm}})  # noqa: S108
     values = {
@@ -132,8 +160,6 @@ def _environment(spec: JobSpec, uid: str, attempt: int, settings: Settings, volu
         values["RECON3D_INPUT_HOSTS"] = ",".join(settings.input_hosts)
     if settings.accept_licences:
         values["RECON3D_ACCEPT_LICENCES"] = ",".join(settings.accept_licences)
-    if "@" in settings.runner_image:
-        values["RECON3D_IMAGE_DIGEST"] = settings.runner_image.partition("@")[2]
     if settings.progress_url:
         values |= {"RECON3D_PROGRESS_URL": settings.progress_url, "RECON3D_TOKEN": f"{_TOKEN_FOLDER}/token"}
         token = {"path": "token", "audience": AUDIENCE, "expirationSeconds": _TOKEN_SECONDS}
@@ -144,8 +170,7 @@ def _environment(spec: JobSpec, uid: str, attempt: int, settings: Settings, volu
                 {"configMap": {"name": settings.progress_ca, "items": [{"key": "ca.crt", "path": "ca.crt"}]}}
             )
         volumes.add("progress", _TOKEN_FOLDER, {"projected": {"sources": sources}}, readOnly=True)
-    # Kubernetes replaces $(NAME) in values; a job's text must arrive as it is.
-    return [{"name": name, "value": value.replace("$", "$$")} for name, value in values.items()]
+    return values
 
 
 def _input(spec: JobSpec, settings: Settings, volumes: _Volumes) -> str:

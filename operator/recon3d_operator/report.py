@@ -9,9 +9,9 @@ from recon3d_contract.errors import Recon3dError
 from recon3d_contract.summary import ResultSummary
 
 from recon3d_operator.model import attempt_of
-from recon3d_operator.names import RUNNER
+from recon3d_operator.names import FIRST_ENGINE, RUNNER
 from recon3d_operator.rules.conditions import Fact
-from recon3d_operator.rules.outcome import Outcome, runner_state
+from recon3d_operator.rules.outcome import Outcome, is_running, runner_state, started_at
 
 _NUMBERS = (
     "engine", "verdict", "psnr", "ssim", "iou", "depthErrorPct", "leaveOneOutPsnr", "faces", "seconds", "reasons",
@@ -28,7 +28,7 @@ def attempt(pod: Mapping[str, Any], ended: Outcome | None, finished: str | None)
         "number": attempt_of(pod),
         "pod": pod["metadata"]["name"],
         "node": (pod.get("spec") or {}).get("nodeName"),
-        "startedAt": inner.get("startedAt"),
+        "startedAt": started_at(pod),
     }
     if ended is not None:
         # What Kubernetes writes for a container that it has lost sight of is no time at all.
@@ -36,6 +36,8 @@ def attempt(pod: Mapping[str, Any], ended: Outcome | None, finished: str | None)
             "finishedAt": inner.get("finishedAt") or finished,
             "reason": ended.reason,
             "exitCode": ended.exit_code,
+            "lostEngine": ended.lost_engine,
+            "lostCode": ended.error.code.value if ended.lost_engine and ended.error else None,
         }
     return {key: value for key, value in record.items() if value is not None}
 
@@ -54,6 +56,7 @@ def results(summary: ResultSummary, store: str) -> dict[str, Any]:
             "path": f"{store.rstrip('/')}/jobs/{summary.job_uid}/attempts/{summary.attempt}",
             "count": summary.artifact_count,
             "bytes": summary.artifact_bytes,
+            **({"sha256": summary.result_sha256} if summary.result_sha256 else {}),
         }
     return found
 
@@ -66,7 +69,7 @@ def error(problem: Recon3dError) -> dict[str, Any]:
 def runner_ready(pod: Mapping[str, Any]) -> Fact:
     """Return the condition RunnerReady of a Pod that has not ended."""
     status = pod.get("status") or {}
-    if runner_state(pod).get("running"):
+    if is_running(pod):
         return "True", "Running", "The runner works."
     for condition in status.get("conditions") or ():
         if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
@@ -79,7 +82,11 @@ def runner_ready(pod: Mapping[str, Any]) -> Fact:
             word = str(waiting.get("reason") or "")
             if word in _PULL:
                 return "False", "ImagePull", f"{word}: {waiting.get('message') or container.get('image') or ''}"
-            if word and word not in ("ContainerCreating", "PodInitializing") and container.get("name") == RUNNER:
+            if (
+                word
+                and word not in ("ContainerCreating", "PodInitializing")
+                and container.get("name") in (RUNNER, FIRST_ENGINE)
+            ):
                 return "False", word[:64], str(waiting.get("message") or word)
     if (pod.get("spec") or {}).get("nodeName"):
         return "False", "Starting", "The Pod's node prepares it."

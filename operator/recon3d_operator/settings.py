@@ -22,9 +22,11 @@ class Settings:
     """What an installation decides. The variable of `runner_image` is RECON3D_RUNNER_IMAGE, and so on."""
 
     runner_image: str
-    """The image that has recon3d-runner."""
+    """The image that has recon3d-runner, and the engine nvdiffrec."""
     store: str
     """`pvc:<claim>`, a claim in each of the namespaces, or `s3://bucket/prefix`."""
+    reconviagen_image: str = ""
+    """The image that has the engine reconviagen; without it, runner_image has both."""
     namespaces: tuple[str, ...] = ()
     """Where jobs may run, comma-separated; empty is everywhere."""
     device: str = "cuda"

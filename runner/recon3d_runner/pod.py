@@ -169,8 +169,8 @@ def _run(settings: Settings, stop: Stop, environment: Mapping[str, str], lines: 
     store = open_store(output)
     earlier = stop.call(lambda: _earlier(store, settings, spec))
     if earlier is not None:
-        sys.stderr.write(f"attempt {earlier.attempt} of this job is published; nothing to do\n")
-        return earlier.to_summary()
+        sys.stderr.write(f"attempt {earlier.result.attempt} of this job is published; nothing to do\n")
+        return earlier.summary()
 
     log = RunLog(secrets=secrets_of(environment), mirror=_mirror)
     staging = stop.call(lambda: store.begin(settings.job_uid, settings.attempt))
@@ -197,7 +197,7 @@ def _run(settings: Settings, stop: Stop, environment: Mapping[str, str], lines: 
                 return result.to_summary()
         except OSError as error:
             raise storage_error(error, "the result") from error
-        return _store(store, staging, result, stop).to_summary()
+        return _store(store, staging, result, stop).summary()
     finally:
         progress.close()
         store.discard(staging)
@@ -211,16 +211,27 @@ def _mirror(line: str) -> None:
         sys.stderr.flush()
 
 
-def _read_result(store: Store, job_uid: str, attempt: int) -> Result:
+@dataclass(frozen=True)
+class _Stored:
+    """A result, and the SHA-256 of its result.json in the store; empty where it could not be stored."""
+
+    result: Result
+    sha256: str = ""
+
+    def summary(self) -> ResultSummary:
+        return self.result.to_summary(self.sha256 or None)
+
+
+def _read_result(store: Store, job_uid: str, attempt: int) -> _Stored:
     with store.open(job_uid, attempt, RESULT) as file:
         data = file.read(_MAX_RESULT)
     try:
-        return Result.model_validate_json(data)
+        return _Stored(Result.model_validate_json(data), hashlib.sha256(data).hexdigest())
     except ValueError:
         raise Recon3dError(Code.STORAGE_UNAVAILABLE, f"The result of attempt {attempt} is damaged.") from None
 
 
-def _earlier(store: Store, settings: Settings, spec: JobSpec) -> Result | None:
+def _earlier(store: Store, settings: Settings, spec: JobSpec) -> _Stored | None:
     """Return the result that makes this attempt needless: published, or stored by this very attempt and publishable.
 
     Raises JOB_ALREADY_FINISHED where another job of the same uid has been published.
@@ -228,17 +239,17 @@ def _earlier(store: Store, settings: Settings, spec: JobSpec) -> Result | None:
     number = store.published(settings.job_uid)
     if number is None and settings.attempt in store.attempts(settings.job_uid):
         # Ended between commit and publish, and started again under the same number.
-        stored = _read_result(store, settings.job_uid, settings.attempt)
-        if publishable(stored) and stored.spec_sha256 == spec_hash(spec):
+        own = _read_result(store, settings.job_uid, settings.attempt).result
+        if publishable(own) and own.spec_sha256 == spec_hash(spec):
             number = store.publish(settings.job_uid, settings.attempt)
     if number is None:
         return None
-    result = _read_result(store, settings.job_uid, number)
-    if result.spec_sha256 != spec_hash(spec):
+    stored = _read_result(store, settings.job_uid, number)
+    if stored.result.spec_sha256 != spec_hash(spec):
         raise Recon3dError(
             Code.JOB_ALREADY_FINISHED, "Another job of the same uid has a published result.", {"attempt": number}
         )
-    return result
+    return stored
 
 
 def publishable(result: Result) -> bool:
@@ -248,27 +259,29 @@ def publishable(result: Result) -> bool:
     return result.error is not None and not result.error.retryable and result.error.code is not Code.CANCELLED
 
 
-def _store(store: Store, staging: Staging, result: Result, stop: Stop) -> Result:
+def _store(store: Store, staging: Staging, result: Result, stop: Stop) -> _Stored:
     """Store the attempt and publish it if it counts; return the result that is the job's."""
+    file = staging.path / RESULT
+    made = _Stored(result, hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else "")
     if result.status == "cancelled":
         # There are two seconds in all, and the grace time is the cluster's: an attempt, no more.
         within(_LAST_STORE_S, lambda: store.commit(staging))
-        return result
+        return made
     try:
         stop.call(lambda: store.commit(staging))
     except StoppedError as stopped:
-        return _failed(result, error_of_stop(stopped))
+        return _Stored(_failed(result, error_of_stop(stopped)))
     except Recon3dError as error:
         failed = _failed(result, error)
         with contextlib.suppress(OSError, Recon3dError):
             empty(staging.path)
             write_whole(staging.path / RESULT, failed.to_json())
             store.commit(staging)
-        return failed
+        return _Stored(failed)
     if not publishable(result):
-        return result
+        return made
     number = store.publish(staging.job_uid, staging.attempt)
-    return result if number == staging.attempt else _read_result(store, staging.job_uid, number)
+    return made if number == staging.attempt else _read_result(store, staging.job_uid, number)
 
 
 def _failed(result: Result, error: Recon3dError) -> Result:

@@ -10,7 +10,7 @@ from recon3d_contract.errors import TABLE, Code, Recon3dError
 from recon3d_contract.summary import ResultSummary
 
 from recon3d_operator.model import is_terminal
-from recon3d_operator.names import RUNNER
+from recon3d_operator.names import FIRST_ENGINE, RUNNER
 
 _LOST: Final = (
     "Evicted", "Preempting", "NodeLost", "Shutdown", "NodeShutdown", "Terminated", "UnexpectedAdmissionError",
@@ -28,6 +28,30 @@ class Outcome:
     error: Recon3dError | None
     summary: ResultSummary | None = None
     exit_code: int | None = None
+    lost_engine: str | None = None
+    """The engine whose container died, of a job of both; the job goes on without it."""
+
+
+def started_at(pod: Mapping[str, Any]) -> str | None:
+    """Return when the Pod's reconstruction began: the first of its engines' containers."""
+    for status in _containers(pod):
+        state = status.get("state") or {}
+        inner = state.get("running") or state.get("terminated") or {}
+        if inner.get("startedAt"):
+            return str(inner["startedAt"])
+    return None
+
+
+def is_running(pod: Mapping[str, Any]) -> bool:
+    """Whether one of the engines' containers runs."""
+    return any((status.get("state") or {}).get("running") for status in _containers(pod))
+
+
+def _containers(pod: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return the states of the engines' containers, in the order in which they run."""
+    status = pod.get("status") or {}
+    every = [*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())]
+    return [container for container in every if container.get("name") in (FIRST_ENGINE, RUNNER)]
 
 
 def runner_state(pod: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -81,10 +105,24 @@ def _prepared_badly(pod: Mapping[str, Any]) -> Outcome | None:
     """Return the outcome if the runner never began because its folder in the store could not be made."""
     for status in (pod.get("status") or {}).get("initContainerStatuses") or ():
         ended = (status.get("state") or {}).get("terminated")
+        if ended and ended.get("exitCode") and status.get("name") == FIRST_ENGINE:
+            return _engine_died(pod, ended)
         if ended and ended.get("exitCode"):
             text = "The job's folder cannot be made in the store."
             return Outcome("StoreFailed", Recon3dError(Code.STORAGE_UNAVAILABLE, text), None, ended["exitCode"])
     return None
+
+
+def _engine_died(pod: Mapping[str, Any], ended: Mapping[str, Any]) -> Outcome | None:
+    """Return the outcome of a container whose engine ends well or badly with exit code 0, so that this is neither."""
+    lost = _lost(pod, ended, None)
+    if lost is not None:
+        return lost
+    reason, code = str(ended.get("reason") or "Error"), ended.get("exitCode")
+    told = Code.OUT_OF_MEMORY if reason == "OOMKilled" else Code.INTERNAL
+    text = f"The container of the engine {FIRST_ENGINE} ended ({reason}, exit code {code})."
+    error = Recon3dError(told, text, {"reason": reason, "engine": FIRST_ENGINE})
+    return Outcome(f"EngineLost{reason}"[:64], error, None, code, FIRST_ENGINE)
 
 
 def _lost(pod: Mapping[str, Any], ended: Mapping[str, Any], summary: ResultSummary | None) -> Outcome | None:

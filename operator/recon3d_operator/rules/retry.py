@@ -19,11 +19,12 @@ def may_retry(spec: Mapping[str, Any], attempts: Sequence[Mapping[str, Any]], co
     """Whether another run may follow the last one of `attempts` (the recorded runs), which ended with `code`.
 
     A Pod that someone deleted may have published its result already: the next run then only reports it. So the first
-    such loss is not counted.
+    such loss is not counted. Nor is a run that lost one of two engines: the next one goes on without it.
     """
     limit = int((spec.get("retry") or {}).get("limit", 2))
     free = any(attempt.get("reason") == POD_DELETED for attempt in attempts)
-    return code in INFRASTRUCTURE and len(attempts) <= limit + int(free)
+    counted = sum(not attempt.get("lostEngine") for attempt in attempts)
+    return code in INFRASTRUCTURE and counted <= limit + int(free)
 
 
 def next_start(attempts: Sequence[Mapping[str, Any]], base_s: float, max_s: float) -> float | None:

@@ -39,7 +39,7 @@ def test_two_containers_make_one_result(pod: Pod, parts: Path) -> None:
         "nvdiffrec": "normal",
         "reconviagen": "normal",
     }
-    assert message == result.to_summary()
+    assert message == result.to_summary(message.result_sha256)
     stored = {file.path: file.bytes for file in pod.store.files(UID, 1)}
     assert {"nvdiffrec/mesh.glb", "reconviagen/mesh.glb"} <= stored.keys()
     assert all(stored[artifact.path] == artifact.bytes for artifact in result.artifacts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import subprocess
 from collections.abc import Callable
@@ -19,8 +20,10 @@ def test_an_attempt_is_stored_published_and_reported(pod: Pod) -> None:
     message, result = pod.message(), pod.result(1)
     assert (message.status, message.verdict, message.psnr) == ("completed", "normal", 30.0)
     assert (message.job_uid, message.attempt) == (UID, 1)
-    assert message == result.to_summary()
+    assert message == result.to_summary(message.result_sha256)
     assert pod.store.published(UID) == 1
+    with pod.store.open(UID, 1, "result.json") as file:
+        assert message.result_sha256 == hashlib.sha256(file.read()).hexdigest()
     stored = {file.path: file.bytes for file in pod.store.files(UID, 1)}
     assert all(stored[artifact.path] == artifact.bytes for artifact in result.artifacts)
     assert {"result.json", "run.log"} <= stored.keys()

@@ -51,6 +51,41 @@ def test_it_takes_exactly_one_accelerator():
     assert list(on_cpu["spec"]["containers"][0]["resources"]["limits"]) == ["memory"]
 
 
+BOTH = {"reconviagen_image": "registry.example/reconviagen@sha256:cd"}
+
+
+def test_both_engines_are_two_containers_of_one_pod_with_one_accelerator(environment_of):
+    pod = build_pod(job(engine="both"), 1, settings(**BOTH))
+    folder, first = pod["spec"]["initContainers"]
+    (last,) = pod["spec"]["containers"]
+    assert (folder["name"], first["name"], last["name"]) == ("folder", "reconviagen", "runner")
+    assert (first["image"], last["image"]) == (BOTH["reconviagen_image"], "registry.example/runner@sha256:ab")
+    assert first["resources"]["limits"] == last["resources"]["limits"]
+    environments = [{each["name"]: each["value"] for each in container["env"]} for container in (first, last)]
+    assert [each["RECON3D_ENGINE"] for each in environments] == ["reconviagen", "nvdiffrec"]
+    assert environments[0]["RECON3D_LEAVE"] == environments[1]["RECON3D_TAKE"] == "/parts"
+    assert [each["RECON3D_IMAGE_DIGEST"] for each in environments] == ["sha256:cd", "sha256:ab"]
+    assert environments[0]["RECON3D_JOB"] == environments[1]["RECON3D_JOB"]
+    assert first["volumeMounts"] == last["volumeMounts"]
+    assert first["securityContext"] == last["securityContext"]
+
+
+def test_an_engine_whose_container_died_is_left_out_of_the_next_run(environment_of):
+    lost = {"number": 1, "lostEngine": "reconviagen", "lostCode": "OUT_OF_MEMORY"}
+    pod = build_pod({**job(engine="both"), "status": {"attempts": [lost]}}, 2, settings(**BOTH))
+    assert [each["name"] for each in pod["spec"]["initContainers"]] == ["folder"]
+    assert environment_of(pod)["RECON3D_LOST"] == "reconviagen=OUT_OF_MEMORY"
+    assert environment_of(pod)["RECON3D_ENGINE"] == "nvdiffrec"
+
+
+def test_an_engine_alone_has_its_own_image():
+    images = {
+        engine: build_pod(job(engine=engine), 1, settings(**BOTH))["spec"]["containers"][0]["image"]
+        for engine in ("nvdiffrec", "reconviagen")
+    }
+    assert images == {"nvdiffrec": "registry.example/runner@sha256:ab", "reconviagen": BOTH["reconviagen_image"]}
+
+
 def test_the_job_arrives_as_it_was_given(environment_of):
     given = job(priority=7, input={"builtin": "example"}, nvdiffrec={"iterations": 40})
     environment = environment_of(build_pod(given, 3, settings()))
