@@ -69,7 +69,7 @@ class Row:
     message: str
     suggestion: str
     retryable: bool
-    """Whether the same request can succeed later without a change by the user."""
+    """Whether the same request can succeed later without a change by the user: an operator runs such a job again."""
     http_status: int
     exit_code: int
 
@@ -224,7 +224,7 @@ TABLE: Final[Mapping[Code, Row]] = {
         "model",
         "The optimisation diverged.",
         "Try another seed, the standard profile, or check the depth renders.",
-        True,
+        False,
         500,
         41,
     ),
@@ -243,7 +243,7 @@ TABLE: Final[Mapping[Code, Row]] = {
         "resource",
         "The GPU's memory was not enough.",
         "Use the fast profile, a smaller texture, or a GPU with more memory.",
-        True,
+        False,
         503,
         52,
     ),
@@ -251,7 +251,7 @@ TABLE: Final[Mapping[Code, Row]] = {
         "resource",
         "The memory was not enough.",
         "Use the fast profile or smaller images, or give the job more memory.",
-        True,
+        False,
         503,
         53,
     ),
@@ -288,8 +288,8 @@ TABLE: Final[Mapping[Code, Row]] = {
     Code.INTERNAL: Row(
         "resource",
         "Something failed inside the service.",
-        "Try again; if it happens again, report it with the job's run.log.",
-        True,
+        "Try once more; if it happens again, report it with the job's run.log.",
+        False,
         500,
         1,
     ),

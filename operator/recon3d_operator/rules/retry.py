@@ -1,17 +1,14 @@
-"""Which ends of a run lead to another one, and when. A job's own failure never does."""
+"""Which ends of a run lead to another one, and when: those that the error table calls retryable."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from recon3d_contract.errors import Code
+from recon3d_contract.errors import TABLE, Code
 
 from recon3d_operator.times import parse
 
-INFRASTRUCTURE: Final[frozenset[Code]] = frozenset(
-    {Code.INFRASTRUCTURE_LOST, Code.GPU_UNAVAILABLE, Code.STORAGE_UNAVAILABLE, Code.INPUT_UNREACHABLE}
-)
 POD_DELETED: Final = "PodDeleted"
 
 
@@ -24,7 +21,7 @@ def may_retry(spec: Mapping[str, Any], attempts: Sequence[Mapping[str, Any]], co
     limit = int((spec.get("retry") or {}).get("limit", 2))
     free = any(attempt.get("reason") == POD_DELETED for attempt in attempts)
     counted = sum(not attempt.get("lostEngine") for attempt in attempts)
-    return code in INFRASTRUCTURE and counted <= limit + int(free)
+    return TABLE[code].retryable and counted <= limit + int(free)
 
 
 def next_start(attempts: Sequence[Mapping[str, Any]], base_s: float, max_s: float) -> float | None:

@@ -4,6 +4,7 @@ It speaks through the worker's own `serve`, so that the pipe, the binding to the
 errors are the real ones; only the engine is not.
 """
 
+import errno
 import hashlib
 import json
 import os
@@ -111,6 +112,7 @@ def hang(request: dict[str, Any], run: PipeRun, stage: str, *, hard: bool) -> No
 
 RAISES: dict[str, Exception] = {
     "memory": MemoryError(),
+    "full": OSError(errno.ENOSPC, "No space left on device"),
     "nan": FloatingPointError("the loss is nan"),
     "cuda": RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB"),
     "defect": ZeroDivisionError("at /secret/place/file.py"),

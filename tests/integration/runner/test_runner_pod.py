@@ -63,7 +63,7 @@ def test_another_job_of_the_same_uid_is_refused(pod: Pod) -> None:
 
 @pytest.mark.parametrize(
     ("mode", "exit_code", "published"),
-    [("poor", 42, 1), ("raise:coded", 17, 1), ("raise:memory", 53, None), ("signal:11", 1, None)],
+    [("poor", 42, 1), ("raise:coded", 17, 1), ("raise:memory", 53, 1), ("signal:11", 1, 1), ("raise:full", 54, None)],
 )
 def test_only_a_failure_that_no_attempt_can_mend_is_published(
     pod: Pod, mode: str, exit_code: int, published: int | None
