@@ -33,17 +33,17 @@ async def apply(cluster: Cluster, index: Index, job: Object, decision: Decision,
         await cluster.delete_job(namespace, name, job["metadata"]["uid"])
 
 
-async def _record(cluster: Cluster, job: Mapping[str, Any], event: Event, now: float) -> None:
-    """Record an event; one that cannot be recorded is no loss, the status says the same."""
-    meta = job["metadata"]
+def event_of(about: Mapping[str, Any], event: Event, now: float) -> Object:
+    """Return the core/v1 Event about an object, a job unless it says what it is."""
+    meta = about["metadata"]
     digest = hashlib.sha256(f"{meta['uid']} {event.reason} {now}".encode()).hexdigest()[:16]
-    body = {
+    return {
         "apiVersion": "v1",
         "kind": "Event",
         "metadata": {"name": f"{meta['name'][:200]}.{digest}", "namespace": meta["namespace"]},
         "involvedObject": {
-            "apiVersion": f"{GROUP}/{VERSION}",
-            "kind": KIND,
+            "apiVersion": about.get("apiVersion", f"{GROUP}/{VERSION}"),
+            "kind": about.get("kind", KIND),
             "namespace": meta["namespace"],
             "name": meta["name"],
             "uid": meta["uid"],
@@ -56,7 +56,11 @@ async def _record(cluster: Cluster, job: Mapping[str, Any], event: Event, now: f
         "count": 1,
         "source": {"component": "recon3d-operator"},
     }
+
+
+async def _record(cluster: Cluster, job: Mapping[str, Any], event: Event, now: float) -> None:
+    """Record an event; one that cannot be recorded is no loss, the status says the same."""
     try:
-        await cluster.create_event(meta["namespace"], body)
+        await cluster.create_event(job["metadata"]["namespace"], event_of(job, event, now))
     except ApiError as error:
         _LOG.warning("an event could not be recorded: %s", error)

@@ -25,6 +25,7 @@ from recon3d_operator.metrics import Metrics
 from recon3d_operator.model import Decision, Key, Object, Observed, attempt_of, is_over, is_terminal, job_uid_of, key_of
 from recon3d_operator.observe import Index
 from recon3d_operator.pod import build_pod
+from recon3d_operator.rules.conditions import Fact
 from recon3d_operator.settings import Settings
 from recon3d_operator.submit import Submitter
 from recon3d_operator.times import parse
@@ -52,6 +53,8 @@ class Controller:
         self.index = Index()
         self.work = WorkQueue(clock)
         self.submitter = Submitter(self.index, settings, clock, self.work.add)
+        self.capacity: Fact | None = None
+        """The condition GPUCapacity of jobs that are not over."""
         self._progress: dict[Key, Mapping[str, Any]] = {}
         self._refresh: set[Key] = set()
         self._failures: dict[Key, int] = {}
@@ -172,6 +175,7 @@ class Controller:
             pods=self.index.pods_of(job),
             turn=self.submitter.turn(key, refresh=refresh),
             progress=self._told_progress(key, job),
+            capacity=self.capacity,
             refused=refused,
         )
 

@@ -14,13 +14,13 @@ from typing import Any
 
 from recon3d_contract.errors import Code, Recon3dError
 from recon3d_contract.phases import TERMINAL, Phase, advance
-from recon3d_contract.resource import job_of
 
 from recon3d_operator import report
 from recon3d_operator.model import Decision, Event, Object, Observed, deletion_time, is_terminal
 from recon3d_operator.rules import conditions, deadline, queue, retry, ttl
+from recon3d_operator.rules.admission import refused_job
 from recon3d_operator.rules.cancel import Cancellation, cancellation, is_late
-from recon3d_operator.rules.conditions import ACCEPTED, QUOTA_RESERVED, RUNNER_READY, SUCCEEDED, Fact
+from recon3d_operator.rules.conditions import ACCEPTED, GPU_CAPACITY, QUOTA_RESERVED, RUNNER_READY, SUCCEEDED, Fact
 from recon3d_operator.rules.outcome import Outcome, outcome, started_at
 from recon3d_operator.settings import Settings
 from recon3d_operator.times import parse, stamp
@@ -181,7 +181,7 @@ class _Draft:
             text = "This namespace is not enabled for jobs; ask an administrator to add it to jobs.namespaces."
             self.facts[ACCEPTED] = ("False", "NamespaceNotEnabled", text)
             return self._finish(Phase.QUEUED)
-        if refused := self._refused():
+        if refused := refused_job(seen, self.settings):
             self.facts[ACCEPTED] = ("False", refused.code.value.title().replace("_", ""), refused.message)
             return self._failed(refused)
         self.facts[ACCEPTED] = ("True", "Accepted", "")
@@ -224,21 +224,6 @@ class _Draft:
         details = {"limit": "deadlines.queueSeconds", "seconds": seconds}
         return Recon3dError(Code.TIME_LIMIT_EXCEEDED, text, details, "Raise the limit or the priority, or try later.")
 
-    def _refused(self) -> Recon3dError | None:
-        if self.seen.refused is not None:
-            return self.seen.refused
-        if self.old.get("phase"):
-            return None  # it was accepted once, and these fields cannot change
-        try:
-            job_of(self.spec)
-        except Recon3dError as error:
-            return error
-        unwanted = sorted(set(self.spec.get("pod") or {}) - set(self.settings.pod_overrides))
-        if unwanted:
-            text = f"This installation does not let a job set pod.{', pod.'.join(unwanted)}."
-            return Recon3dError(Code.INVALID_REQUEST, text, {"problems": [{"path": f"pod.{u}"} for u in unwanted]})
-        return None
-
     # --- ends
 
     def _cancelled(self) -> Decision:
@@ -277,6 +262,8 @@ class _Draft:
             started = [attempt["startedAt"] for attempt in self.attempts if attempt.get("startedAt")]
             if started:
                 status.setdefault("startedAt", started[0])
+        if self.seen.capacity is not None and phase not in TERMINAL:
+            self.facts[GPU_CAPACITY] = self.seen.capacity
         status["cancellation"] = self.cancel.status
         if is_late(self.spec, self.cancel.status):
             self.facts["CancelRequested"] = ("False", "CancelRequestExpired", "Set a new cancel.request.")

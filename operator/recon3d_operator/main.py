@@ -19,6 +19,7 @@ from typing import Any, Final
 from kubernetes.aio import config
 from kubernetes.aio.client import ApiClient, Configuration
 
+from recon3d_operator.capacity import Capacity
 from recon3d_operator.cluster.kube import KubeCluster
 from recon3d_operator.cluster.refusals import ApiError
 from recon3d_operator.controller import Controller
@@ -77,6 +78,8 @@ class Operator:
         tasks = [asyncio.create_task(self._reconcile(controller)), asyncio.create_task(self._stopped_at_work())]
         if lease is not None:
             tasks.append(asyncio.create_task(lease.keep()))
+        capacity = Capacity(self._cluster, self._settings, controller, time.time)
+        tasks.append(asyncio.create_task(self._once_ready(capacity.run())))
         watches = asyncio.create_task(watch(controller, self._settings, self._flags))
         try:
             done, _ = await asyncio.wait({watches, *tasks}, return_when=asyncio.FIRST_COMPLETED)
@@ -101,6 +104,10 @@ class Operator:
         await list_all(self._cluster, controller, self._settings)
         _LOG.info("synced: %d jobs in %.2f s", len(controller.index.jobs), time.monotonic() - started)
         await controller.run()
+
+    async def _once_ready(self, work: Coroutine[Any, Any, None]) -> None:
+        await self._flags.ready.wait()
+        await work
 
     async def _serve(self, servers: contextlib.AsyncExitStack) -> None:
         settings = self._settings

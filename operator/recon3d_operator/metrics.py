@@ -11,6 +11,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from recon3d_contract.phases import Phase
 
 from recon3d_operator.observe import Index
+from recon3d_operator.rules.capacity import Offer
 from recon3d_operator.times import parse
 
 _LONG: Final = (1, 5, 15, 60, 300, 900, 1800, 3600, 7200, 14400, 43200, 86400)
@@ -42,7 +43,12 @@ class Metrics:
         self.refusals = Counter(
             "recon3d_api_refusals", "What the API server refused", ("reason",), registry=self.registry
         )
+        self._offer: Offer | None = None
         self.registry.register(self)
+
+    def offered(self, found: Offer | None) -> None:
+        """Take in what the nodes offer; None is unknown."""
+        self._offer = found
 
     def collect(self) -> Iterable[Metric]:
         """Yield the gauges."""
@@ -56,7 +62,13 @@ class Metrics:
                 jobs.add_metric([phase.value], phases.get(phase.value, 0))
             queue.add_metric([], sum(len(each) for each in index.queues.values()))
             pods.add_metric([], index.all_active())
-        yield from (jobs, queue, pods)
+        offered = GaugeMetricFamily("recon3d_accelerators", "Accelerators that ready nodes offer")
+        memory = GaugeMetricFamily("recon3d_accelerator_memory_bytes", "Memory of the smallest accelerator, as told")
+        if self._offer is not None:
+            offered.add_metric([], self._offer.total)
+            if self._offer.smallest_mib is not None:
+                memory.add_metric([], self._offer.smallest_mib * 2**20)
+        yield from (jobs, queue, pods, offered, memory)
 
     def changed(self, job: Mapping[str, Any], old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
         """Count what a new status says that the old one did not."""

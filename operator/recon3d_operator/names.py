@@ -10,6 +10,8 @@ JOB_NAME: Final = "recon3d.io/job-name"
 ATTEMPT: Final = "recon3d.io/attempt"
 ALLOW: Final = "recon3d.io/allow"
 SAFE_TO_EVICT: Final = "cluster-autoscaler.kubernetes.io/safe-to-evict"
+CAPACITY: Final = "recon3d-capacity"
+"""The ConfigMap that tells what the cluster offers."""
 POD_SELECTOR: Final = JOB_UID
 RUNNER: Final = "runner"
 """The container that reconstructs."""

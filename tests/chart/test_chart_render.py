@@ -112,6 +112,9 @@ def test_the_operator_has_the_rights_that_it_checks_and_no_other(render):
     for namespace in ("a", "b"):
         role = find(docs, "Role", "one-recon3d-operator", namespace)
         assert rights_of(role["rules"]) == set(startup.RIGHTS)
+        capacity = find(docs, "Role", "operator-capacity", namespace)["rules"]
+        capacity += find(docs, "ClusterRole", "nodes")["rules"]
+        assert rights_of(capacity) == set(startup.CAPACITY_RIGHTS)
     assert rights_of(find(docs, "Role", "operator-lease")["rules"]) == set(startup.LEASE_RIGHTS)
     assert rights_of(find(docs, "ClusterRole", "tokenreview")["rules"]) == set(startup.PROGRESS_RIGHTS)
     definition = find(docs, "ClusterRole", "definition")["rules"]

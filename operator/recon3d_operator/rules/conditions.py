@@ -11,7 +11,8 @@ ACCEPTED: Final = "Accepted"
 QUOTA_RESERVED: Final = "QuotaReserved"
 RUNNER_READY: Final = "RunnerReady"
 SUCCEEDED: Final = "Succeeded"
-_ORDER: Final = (ACCEPTED, QUOTA_RESERVED, RUNNER_READY, SUCCEEDED)
+GPU_CAPACITY: Final = "GPUCapacity"
+_ORDER: Final = (ACCEPTED, QUOTA_RESERVED, RUNNER_READY, SUCCEEDED, GPU_CAPACITY)
 _MAX_MESSAGE: Final = 1024
 
 Fact = tuple[str, str, str]

@@ -46,10 +46,8 @@ def gate(settings: Settings, quotas: Iterable[Mapping[str, Any]], active: int) -
         if spec.get("scopes") or spec.get("scopeSelector") or key not in (spec.get("hard") or {}):
             continue
         # A changed quota is in force before its status tells so.
-        hard = min(
-            _number(spec["hard"][key]), _number((status.get("hard") or spec["hard"]).get(key, spec["hard"][key]))
-        )
-        used = _number((status.get("used") or {}).get(key, 0))
+        hard = min(number(spec["hard"][key]), number((status.get("hard") or spec["hard"]).get(key, spec["hard"][key])))
+        used = number((status.get("used") or {}).get(key, 0))
         free = hard - max(used, active)
         if free < found.free:
             name = quota["metadata"]["name"]
@@ -57,7 +55,8 @@ def gate(settings: Settings, quotas: Iterable[Mapping[str, Any]], active: int) -
     return found
 
 
-def _number(quantity: Any) -> int:
+def number(quantity: Any) -> int:
+    """Return a count as Kubernetes writes it: 1000 is 1k."""
     text = str(quantity)
     if text and text[-1] in _UNITS:
         return int(text[:-1]) * _UNITS[text[-1]]

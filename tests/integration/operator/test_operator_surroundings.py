@@ -12,7 +12,7 @@ import urllib.request
 
 import pytest
 from kubecluster.client import eventually
-from recon3d_operator.startup import LEASE_RIGHTS, PROGRESS_RIGHTS
+from recon3d_operator.startup import CAPACITY_RIGHTS, LEASE_RIGHTS, PROGRESS_RIGHTS
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(120, func_only=True)]
 RBAC = "/apis/rbac.authorization.k8s.io/v1"
@@ -22,7 +22,7 @@ RBAC = "/apis/rbac.authorization.k8s.io/v1"
 def more_rights(admin):
     rules = [
         {"verbs": [verb], "apiGroups": [group], "resources": [resource]}
-        for verb, group, resource, _ in (*LEASE_RIGHTS, *PROGRESS_RIGHTS)
+        for verb, group, resource, _ in (*LEASE_RIGHTS, *PROGRESS_RIGHTS, *CAPACITY_RIGHTS)
     ]
     admin.create(f"{RBAC}/clusterroles", {"metadata": {"name": "more"}, "rules": rules})
     role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "more"}
