@@ -59,12 +59,17 @@ test: env ## lint, types, import rules, then every test that needs no GPU and no
 	@requirements/system.sh test
 	@$(MAKE) lint
 	@echo "[test] pytest"
-	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-2} $(BIN)/python -m pytest -m "not cluster" $(ARGS)
+	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-2} $(BIN)/python -m pytest -m "not cluster and not e2e" $(ARGS)
 
 .PHONY: test-cluster
 test-cluster: env ## the tests on a real API server and a real node (finds, downloads or builds its binaries: minutes)
 	@requirements/system.sh node
 	@$(BIN)/python -m pytest -m cluster --timeout 1800 $(ARGS)
+
+.PHONY: test-e2e
+test-e2e: env ## the chart on a real node: whole lives of jobs, and what goes wrong (root; the first time long)
+	@requirements/system.sh images
+	@$(BIN)/python -m pytest -m e2e -s $(ARGS)
 
 .PHONY: lint
 lint: env ## ruff, mypy --strict, import-linter

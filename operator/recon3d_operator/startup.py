@@ -43,11 +43,13 @@ class StartError(RuntimeError):
 async def check(cluster: KubeCluster, settings: Settings) -> None:
     """Return if the operator can work. Raises StartError."""
     problems = await _missing_crd(cluster)
-    wanted = [(namespace, right) for namespace in settings.namespaces or ("",) for right in RIGHTS]
-    wanted += [(settings.lease_namespace, right) for right in LEASE_RIGHTS if settings.lease_namespace]
-    wanted += [("", right) for right in PROGRESS_RIGHTS if settings.progress_cert]
-    for namespace, (verb, group, resource, subresource) in wanted:
-        if not await _may(cluster, namespace, verb, group, resource, subresource):
+    wanted = [(namespace, right, "") for namespace in settings.namespaces or ("",) for right in RIGHTS]
+    if settings.lease_namespace:  # get and update may be limited to the one Lease; a create cannot be
+        names = ((right, "" if right[0] == "create" else settings.lease_name) for right in LEASE_RIGHTS)
+        wanted += [(settings.lease_namespace, right, name) for right, name in names]
+    wanted += [("", right, "") for right in PROGRESS_RIGHTS if settings.progress_cert]
+    for namespace, (verb, group, resource, subresource), name in wanted:
+        if not await _may(cluster, namespace, verb, group, resource, subresource, name):
             what = f"{resource}/{subresource}" if subresource else resource
             where = f"in the namespace {namespace}" if namespace else "in all namespaces"
             problems.append(f"the operator may not {verb} {what}{f'.{group}' if group else ''} {where}")
@@ -76,13 +78,16 @@ async def _missing_crd(cluster: KubeCluster) -> list[str]:
     return [f"the CustomResourceDefinition {name} does not serve {VERSION}; apply crds/reconstructionjobs.yaml"]
 
 
-async def _may(cluster: KubeCluster, namespace: str, verb: str, group: str, resource: str, subresource: str) -> bool:
+async def _may(
+    cluster: KubeCluster, namespace: str, verb: str, group: str, resource: str, subresource: str, name: str
+) -> bool:
     attributes = {
         "namespace": namespace,
         "verb": verb,
         "group": group,
         "resource": resource,
         "subresource": subresource,
+        "name": name,
     }
     body = {
         "apiVersion": "authorization.k8s.io/v1",

@@ -68,3 +68,36 @@ def _digest(layer: Path | bytes) -> str:
         while chunk := file.read(1 << 20):
             digest.update(chunk)
     return digest.hexdigest()
+
+
+def with_layer(archive: Path, target: Path, name: str, files: Mapping[str, bytes], env: Mapping[str, str]) -> Path:
+    """Write the image of `archive` (of `docker save`) once more as `name`, with executable `files` and `env` added."""
+    layer = layer_of(files)
+    digest = hashlib.sha256(layer).hexdigest()
+    with tarfile.open(archive) as old, tarfile.open(target, "w") as new:
+        manifest = json.load(_file(old, "manifest.json"))[0]
+        document = json.load(_file(old, manifest["Config"]))
+        document["rootfs"]["diff_ids"].append(f"sha256:{digest}")
+        document["history"] = []
+        known = dict(entry.split("=", 1) for entry in document["config"].get("Env") or ())
+        document["config"]["Env"] = [f"{key}={value}" for key, value in {**known, **env}.items()]
+        for member in old.getmembers():
+            if member.name in manifest["Layers"] or member.issym() or member.name.endswith(".tar"):
+                new.addfile(member, old.extractfile(member) if member.isfile() else None)
+        text = json.dumps(document).encode()
+        manifest["Config"] = f"{hashlib.sha256(text).hexdigest()}.json"
+        manifest["RepoTags"] = [name]
+        manifest["Layers"].append(f"{digest}/layer.tar")
+        parts = ((f"{digest}/layer.tar", layer), (manifest["Config"], text), ("manifest.json", json.dumps([manifest])))
+        for file_name, data in parts:
+            raw = data.encode() if isinstance(data, str) else data
+            member = tarfile.TarInfo(file_name)
+            member.size = len(raw)
+            new.addfile(member, io.BytesIO(raw))
+    return target
+
+
+def _file(tar: tarfile.TarFile, name: str) -> Any:
+    found = tar.extractfile(name)
+    assert found is not None
+    return found

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from kubecluster.binaries import say
+from kubecluster.binaries import ensure, say
 from kubecluster.builds import REGISTRY, ROOT, Image
 from kubecluster.tools import tool
 
@@ -37,11 +37,30 @@ def install(
 ) -> float:
     """Install or upgrade the chart in its namespace; return after how many seconds everything was ready."""
     started = time.monotonic()
-    helm(
-        environment, "upgrade", "--install", RELEASE, chart, "--namespace", NAMESPACE, "--create-namespace",
-        *image_values(images), *values, "--wait", "--timeout", "5m",
-    )  # fmt: skip
+    try:
+        helm(
+            environment, "upgrade", "--install", RELEASE, chart, "--namespace", NAMESPACE, "--create-namespace",
+            *image_values(images), *values, "--wait", "--timeout", "2m",
+        )  # fmt: skip
+    except RuntimeError as error:
+        raise RuntimeError(f"{error}\n{why_not(environment)}") from error
     return time.monotonic() - started
+
+
+def why_not(environment: Mapping[str, str]) -> str:
+    """Return what the cluster says of an installation that does not become ready."""
+    program = ensure(("kubectl",))["kubectl"]
+    texts = []
+    for arguments in (
+        ["get", "pods,persistentvolumeclaims", "-n", NAMESPACE],
+        ["get", "events", "-n", NAMESPACE, "--sort-by=.lastTimestamp"],
+        ["logs", "-n", NAMESPACE, "-l", "app.kubernetes.io/part-of=recon3d", "--prefix", "--tail=10"],
+    ):
+        done = subprocess.run(
+            [program, *arguments], env=dict(environment), capture_output=True, text=True, check=False, timeout=60
+        )
+        texts.append("\n".join((done.stdout + done.stderr).splitlines()[-15:]))
+    return "\n".join(texts)
 
 
 TERMINAL = ("Completed", "Failed", "Cancelled")

@@ -174,7 +174,7 @@ def _be_the_cluster() -> None:
     store.mkdir(exist_ok=True)
     os.chown(store, 65532, 65532)
     with real_cluster() as cluster:
-        cluster.folder_volume(STORE_VOLUME, store)
+        cluster.folder_volume(STORE_VOLUME, store, mode="ReadWriteOnce")
         state = {
             "pid": str(os.getpid()),
             "kubeconfig": str(cluster.plane.kubeconfig),

@@ -1,0 +1,217 @@
+"""The chart installed on a real node, and what its users do there.
+
+The node offers one GPU of a device plugin; nobody computes on it. So the runner's image has one layer more: a
+`recon3d-runner` that takes the CPU although it is told `cuda`, and a small example (256 pixels), so that a job takes
+seconds. Operator, API, chart, queue and store are what a user gets.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import os
+import subprocess
+import time
+import urllib.error
+import urllib.request
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from kubecluster.binaries import ensure
+from kubecluster.builds import ROOT, Image, build
+from kubecluster.client import eventually
+from kubecluster.images import with_layer
+from kubecluster.installed import CHART, NAMESPACE, RELEASE, helm, install
+from kubecluster.node import Cluster
+from PIL import Image as Picture
+
+FULL = "full"
+"""A namespace whose store has next to no room."""
+WRAPPER = b'#!/bin/sh\nRECON3D_DEVICE=cpu exec /opt/recon3d/bin/recon3d-runner "$@"\n'
+PLACE = "/opt/recon3d/e2e"
+VALUES = (
+    "--set=licenses.nvdiffrast.acceptNonCommercial=true",
+    f"--set=jobs.namespaces={{{NAMESPACE},{FULL}}}",
+    "--set=jobs.gpus=1,jobs.createNamespaces=true",
+    "--set=runner.cpu=500m,runner.memory=2Gi,runner.shm=64Mi,runner.scratch=2Gi",
+    "--set-string=store.pvc.storageClassName=",
+    "--set=store.pvc.size=1Mi",
+    "--set=api.service.type=NodePort",
+)
+SPEC = {"input": {"builtin": "example"}, "profile": "fast", "output": {"formats": ["glb"]}}
+
+
+def small_example() -> dict[str, bytes]:
+    """The bundled example at 256 pixels, by the names of its files."""
+    files = {}
+    for file in sorted((ROOT / "examples/input").rglob("*.png")):
+        with Picture.open(file) as picture:
+            buffer = io.BytesIO()
+            picture.resize((256, 256), Picture.Resampling.NEAREST).save(buffer, "PNG")
+        files[f"{file.parent.name}/{file.name}"] = buffer.getvalue()
+    return files
+
+
+def small_zip(**changes: bytes | None) -> bytes:
+    """That as a ZIP; `changes` replace files by their stems with dots as __, None leaves one out."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as packed:
+        for name, data in small_example().items():
+            key = name.removesuffix(".png").replace("/", "__")
+            if changes.get(key, data) is not None:
+                packed.writestr(name, changes.get(key, data) or b"")
+    return buffer.getvalue()
+
+
+def runner_image(folder: Path) -> Image:
+    """The runner's image with the layer for tests."""
+    plain = build("runner")
+    image = Image("runner", f"{plain.tag}-e2e", folder / "runner.tar")
+    files = {f"{PLACE}/recon3d-runner": WRAPPER}
+    files |= {f"{PLACE}/builtin/example/{name}": data for name, data in small_example().items()}
+    environment = {"PATH": f"{PLACE}:/opt/recon3d/bin:/usr/bin:/bin", "RECON3D_BUILTIN_DIR": f"{PLACE}/builtin"}
+    with_layer(plain.archive, image.archive, image.reference, files, environment)
+    return image
+
+
+class World:
+    """The installed product, on its node."""
+
+    def __init__(self, cluster: Cluster, folder: Path) -> None:
+        self.cluster, self.client = cluster, cluster.client
+        self.store = folder / "store"
+        self.environment = {**os.environ, "KUBECONFIG": str(cluster.plane.kubeconfig)}
+        self.images = {"operator": build("operator"), "runner": runner_image(folder)}
+        for image in self.images.values():
+            cluster.load_image(image.archive)
+        self.images["runner"].archive.unlink()
+        for namespace, place in ((NAMESPACE, self.store), (FULL, folder / FULL)):
+            cluster.folder_volume(f"store-{namespace}", place, mode="ReadWriteOnce")
+            claim = {"claimRef": {"namespace": namespace, "name": f"{RELEASE}-store"}}
+            self.client.merge(f"/api/v1/persistentvolumes/store-{namespace}", {"spec": claim})
+
+    # --- the administrator
+
+    def install(self, *values: str, chart: Path = CHART) -> float:
+        return install(self.environment, self.images, *VALUES, *values, chart=chart)
+
+    def helm(self, *arguments: str) -> str:
+        return helm(self.environment, *arguments)
+
+    def kubectl(self, *arguments: str, text: str | None = None) -> str:
+        program = ensure(("kubectl",))["kubectl"]
+        done = subprocess.run(
+            [program, *arguments], env=self.environment, input=text, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def pods(self, part: str, namespace: str = NAMESPACE) -> list[dict[str, Any]]:
+        selector = f"app.kubernetes.io/name=recon3d-{part}"
+        return self.client.items(f"/api/v1/namespaces/{namespace}/pods?labelSelector={selector}")
+
+    # --- jobs
+
+    def path(self, name: str = "", namespace: str = NAMESPACE) -> str:
+        return f"/apis/recon3d.io/v1alpha1/namespaces/{namespace}/reconstructionjobs/{name}".rstrip("/")
+
+    def submit(self, name: str, namespace: str = NAMESPACE, **spec: Any) -> dict[str, Any]:
+        body = {
+            "apiVersion": "recon3d.io/v1alpha1",
+            "kind": "ReconstructionJob",
+            "metadata": {"name": name},
+            "spec": {**SPEC, **spec},
+        }
+        return self.client.create(self.path(namespace=namespace), body)
+
+    def job(self, name: str, namespace: str = NAMESPACE) -> dict[str, Any]:
+        return self.client.get(self.path(name, namespace))
+
+    def status(self, name: str, namespace: str = NAMESPACE) -> dict[str, Any]:
+        return dict(self.job(name, namespace).get("status") or {})
+
+    def change(self, name: str, **spec: Any) -> None:
+        self.client.merge(self.path(name), {"spec": spec})
+
+    def wait(self, name: str, *phases: str, seconds: float = 180, namespace: str = NAMESPACE) -> dict[str, Any]:
+        """Wait for one of the phases; a job that ended otherwise fails at once, with what it said."""
+
+        def reached() -> dict[str, Any] | None:
+            status = self.status(name, namespace)
+            phase = status.get("phase")
+            if phase in ("Completed", "Failed", "Cancelled") and phase not in phases:
+                raise RuntimeError(f"{name} is {phase}: {json.dumps(status.get('error'))}\n{self.log(name, namespace)}")
+            return status if phase in phases else None
+
+        return eventually(reached, seconds=seconds, what=f"{name} is {' or '.join(phases)}") or {}
+
+    def runs(self, name: str, stage: str = "", seconds: float = 120) -> dict[str, Any]:
+        """Wait until the job's progress has arrived, from `stage` if one is given."""
+
+        def told() -> dict[str, Any] | None:
+            status = self.status(name)
+            if status.get("phase") in ("Failed", "Completed", "Cancelled"):
+                raise RuntimeError(f"{name} has ended: {status.get('error')}")
+            progress = status.get("progress") or {}
+            return status if progress.get("percent") and stage in ("", progress.get("stage")) else None
+
+        return eventually(told, seconds=seconds, what=f"{name} tells of its progress") or {}
+
+    def reason(self, name: str, kind: str = "Running", namespace: str = NAMESPACE) -> str:
+        conditions = self.status(name, namespace).get("conditions") or []
+        return next((str(c["reason"]) for c in conditions if c["type"] == kind), "")
+
+    def runner_pods(self, name: str, namespace: str = NAMESPACE) -> list[dict[str, Any]]:
+        selector = f"recon3d.io/job-name={name}"
+        found = self.client.items(f"/api/v1/namespaces/{namespace}/pods?labelSelector={selector}")
+        return sorted(found, key=lambda pod: int(pod["metadata"]["labels"]["recon3d.io/attempt"]))
+
+    def log(self, name: str, namespace: str = NAMESPACE) -> str:
+        try:
+            pod = self.runner_pods(name, namespace)[-1]["metadata"]["name"]
+            return self.cluster.logs(namespace, pod, "runner")[-3000:]
+        except (IndexError, OSError) as error:
+            return f"no log: {error}"
+
+    def result(self, name: str) -> dict[str, Any]:
+        """The published result.json of the job, from the store's disk."""
+        folder = self.store / "jobs" / self.job(name)["metadata"]["uid"]
+        current = json.loads((folder / "current").read_text()) if (folder / "current").is_file() else None
+        attempt = current["attempt"] if isinstance(current, Mapping) else current
+        return dict(json.loads((folder / "attempts" / str(attempt) / "result.json").read_text()))
+
+    def remove(self, *names: str, namespace: str = NAMESPACE) -> None:
+        for name in names:
+            self.client.delete(self.path(name, namespace))
+        eventually(lambda: not [p for n in names for p in self.runner_pods(n, namespace)], what="no Pod is left")
+
+    # --- REST
+
+    @property
+    def address(self) -> str:
+        service = self.client.get(f"/api/v1/namespaces/{NAMESPACE}/services/{RELEASE}-api")
+        return f"http://{self.cluster.node_address}:{service['spec']['ports'][0]['nodePort']}"
+
+    @property
+    def key(self) -> str:
+        secret = self.client.get(f"/api/v1/namespaces/{NAMESPACE}/secrets/{RELEASE}-api")
+        return base64.b64decode(secret["data"]["admin-key"]).decode()
+
+    def rest(self, method: str, path: str, data: bytes | None = None, kind: str = "") -> tuple[int, bytes]:
+        headers = {"Authorization": f"Bearer {self.key}", **({"Content-Type": kind} if kind else {})}
+        request = urllib.request.Request(self.address + path, data, headers, method=method)
+        try:
+            with urllib.request.urlopen(request, timeout=120) as answer:
+                return answer.status, answer.read()
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, error.read()
+
+
+def seconds_between(earlier: str, later: str) -> float:
+    """Seconds between two times of the API server."""
+    form = "%Y-%m-%dT%H:%M:%SZ"
+    return time.mktime(time.strptime(later[:19] + "Z", form)) - time.mktime(time.strptime(earlier[:19] + "Z", form))
