@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from recon3d_runner.quality.jit import kernel
 from recon3d_runner.types import F32, U8
 
 TILE: Final = 400
@@ -49,10 +51,21 @@ def white_border(images: Sequence[F32], margin: float = 0.04) -> float:
     size = int(images[0].shape[0])
     half: float = 0.1 * size
     for image in images:
-        rows, columns = np.nonzero((image < 0.998).any(axis=-1))
-        if len(rows):
-            half = max(half, float(np.abs(np.concatenate([rows, columns]) + 0.5 - size / 2).max()))
+        half = max(half, _reach(image))
     return max(0.0, 0.5 - half * (1 + 2 * margin) / size)
+
+
+@kernel
+def _reach(image: F32) -> float:
+    """How far from the middle, in pixels along an axis, an (H, H, 3) image is not white."""
+    size = image.shape[0]
+    white = np.float32(0.998)
+    reach = 0.0
+    for j in range(size):
+        for i in range(size):
+            if image[j, i, 0] < white or image[j, i, 1] < white or image[j, i, 2] < white:
+                reach = max(reach, abs(i + 0.5 - size / 2), abs(j + 0.5 - size / 2))
+    return reach
 
 
 def comparison_sheet(columns: Sequence[tuple[str, str, F32, F32]]) -> U8:
@@ -69,25 +82,32 @@ def comparison_sheet(columns: Sequence[tuple[str, str, F32, F32]]) -> U8:
         y = TOP + row * step + TILE // 2
         draw.text((18, y - 16), name, INK, title, anchor="lm")
         draw.text((18, y + 14), note, MUTED, small, anchor="lm")
-    border = min(white_border([reference, image]) for _, _, reference, image in columns)
-    for column, (name, score, reference, image) in enumerate(columns):
+    with ThreadPoolExecutor() as pool:
+        border = min(pool.map(lambda column: white_border(column[2:]), columns))
+        tiled = list(pool.map(lambda column: _tiles(column[2], column[3], border), columns))
+    for column, ((name, score, _, _), tiles) in enumerate(zip(columns, tiled, strict=True)):
         x = LEFT + column * step
-        low = int(border * reference.shape[0])
-        square = slice(low, reference.shape[0] - low)
-        reference, image = reference[square, square], image[square, square]
         draw.text((x + 2, TOP - 14), name, INK, title, anchor="ls")
         draw.text((x + TILE - 2, TOP - 14), score, MUTED, small, anchor="rs")
-        tiles = (
-            np.round(shrink(reference, TILE) * 255).astype(np.uint8),
-            np.round(shrink(image, TILE) * 255).astype(np.uint8),
-            heat(shrink(np.abs(reference - image).mean(axis=-1), TILE)),
-        )
         for row, tile in enumerate(tiles):
             y = TOP + row * step
             sheet.paste(Image.fromarray(tile), (x, y))
             draw.rectangle((x, y, x + TILE - 1, y + TILE - 1), outline=FRAME)
     _legend(sheet, draw, small, height - BOTTOM + 18)
     return np.asarray(sheet)
+
+
+def _tiles(reference: F32, image: F32, border: float) -> tuple[U8, U8, U8]:
+    """Input, render and difference of one view, without the border."""
+    low = int(border * reference.shape[0])
+    square = slice(low, reference.shape[0] - low)
+    reference, image = reference[square, square], image[square, square]
+    apart = np.abs(reference - image)
+    return (
+        np.round(shrink(reference, TILE) * 255).astype(np.uint8),
+        np.round(shrink(image, TILE) * 255).astype(np.uint8),
+        heat(shrink((apart[..., 0] + apart[..., 1] + apart[..., 2]) / np.float32(3), TILE)),
+    )
 
 
 def _legend(

@@ -10,10 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 from recon3d_contract import layout
 
-from recon3d_runner.glb import read_glb, write_glb
+from recon3d_runner.glb import encode_png, read_glb, write_glb
 from recon3d_runner.surface import vertex_colours, vertex_normals
 from recon3d_runner.types import F64, TexturedMesh
 
@@ -27,14 +26,25 @@ def export_mesh(mesh: TexturedMesh, out: Path, formats: Sequence[str] = ("glb", 
 
     Raises ValueError for an empty mesh or one with a value that is not finite.
     """
+    return export_glb(mesh, out) + export_others(mesh, out, formats)
+
+
+def export_glb(mesh: TexturedMesh, out: Path) -> list[Path]:
+    """Write what everything else reads, mesh.glb and textures/base_color.png. Raises ValueError as export_mesh."""
     if not len(mesh.faces):
         raise ValueError("the mesh has no faces")
     if not (np.isfinite(mesh.vertices).all() and np.isfinite(mesh.uv).all()):
         raise ValueError("the mesh has a position or UV that is not a number")
-    write_glb(mesh, out / layout.MESH_GLB)
+    png = encode_png(mesh)
+    write_glb(mesh, out / layout.MESH_GLB, png)
     (out / layout.TEXTURE).parent.mkdir(exist_ok=True)
-    Image.fromarray(mesh.texture).save(out / layout.TEXTURE, compress_level=6)
-    names = [layout.MESH_GLB, layout.TEXTURE]
+    (out / layout.TEXTURE).write_bytes(png)
+    return [Path(layout.MESH_GLB), Path(layout.TEXTURE)]
+
+
+def export_others(mesh: TexturedMesh, out: Path, formats: Sequence[str]) -> list[Path]:
+    """Write the other `formats`; returns the paths relative to `out`."""
+    names = []
     if "obj" in formats:
         write_obj(mesh, out)
         names += [layout.MESH_OBJ, layout.MESH_MTL]

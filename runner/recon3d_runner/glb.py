@@ -30,6 +30,7 @@ LINEAR: Final = 9729
 LINEAR_MIPMAP_LINEAR: Final = 9987
 CLAMP_TO_EDGE: Final = 33071
 
+PNG_LEVEL: Final = 6
 PNG_LIMIT: Final = 10 * 1024 * 1024
 """Bytes of PNG above which the texture becomes a JPEG; below, the base colour is exact."""
 JPEG_QUALITY: Final = 95
@@ -39,8 +40,10 @@ _TO_GLTF: Final = [1, 2, 0]
 _TO_WORLD: Final = [2, 0, 1]
 
 
-def write_glb(mesh: TexturedMesh, path: Path) -> None:
+def write_glb(mesh: TexturedMesh, path: Path, png: bytes | None = None) -> None:
     """Write `mesh` as one self-contained GLB 2.0 file, the same bytes for the same mesh.
+
+    `png` is what `encode_png` made of its texture, where the caller needs that too.
 
     The material is a plain rough dielectric (metallic 0, roughness 1, single sided), not KHR_materials_unlit: the
     colour is measured unlit, but a customer's scene is lit, and an unlit object ignores its lights and shadows.
@@ -51,7 +54,7 @@ def write_glb(mesh: TexturedMesh, path: Path) -> None:
     normal = np.ascontiguousarray(normals[corners.vertex][:, _TO_GLTF], np.float32)
     uv = np.ascontiguousarray(mesh.uv[corners.uv], np.float32)
     index = np.ascontiguousarray(corners.faces, np.uint32)
-    mime, image = encode_texture(mesh)
+    mime, image = encode_texture(mesh, encode_png(mesh) if png is None else png)
 
     blobs = [position.tobytes(), normal.tobytes(), uv.tobytes(), index.tobytes(), image]
     views: list[dict[str, int]] = []
@@ -112,15 +115,19 @@ def write_glb(mesh: TexturedMesh, path: Path) -> None:
         file.write(struct.pack("<II", len(binary), BIN_CHUNK) + binary)
 
 
-def encode_texture(mesh: TexturedMesh) -> tuple[str, bytes]:
-    """The texture as (MIME type, bytes): PNG, or JPEG 4:4:4 where the PNG exceeds PNG_LIMIT."""
-    image = Image.fromarray(mesh.texture)
+def encode_png(mesh: TexturedMesh) -> bytes:
+    """The texture as a PNG file."""
     data = io.BytesIO()
-    image.save(data, "PNG", compress_level=6)
-    if data.tell() <= PNG_LIMIT:
-        return "image/png", data.getvalue()
+    Image.fromarray(mesh.texture).save(data, "PNG", compress_level=PNG_LEVEL)
+    return data.getvalue()
+
+
+def encode_texture(mesh: TexturedMesh, png: bytes) -> tuple[str, bytes]:
+    """The texture as (MIME type, bytes): its `png`, or JPEG 4:4:4 where that exceeds PNG_LIMIT."""
+    if len(png) <= PNG_LIMIT:
+        return "image/png", png
     data = io.BytesIO()
-    image.save(data, "JPEG", quality=JPEG_QUALITY, subsampling=0)
+    Image.fromarray(mesh.texture).save(data, "JPEG", quality=JPEG_QUALITY, subsampling=0)
     return "image/jpeg", data.getvalue()
 
 

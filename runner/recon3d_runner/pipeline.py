@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import resource
+from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 
 from recon3d_contract import layout
@@ -15,11 +16,11 @@ from recon3d_contract.result import Notice
 
 from recon3d_runner.engines.device import choose, peak_gpu_bytes
 from recon3d_runner.engines.nvdiffrec import engine as nvdiffrec
-from recon3d_runner.export import export_mesh
+from recon3d_runner.export import export_glb, export_others
 from recon3d_runner.glb import read_glb
 from recon3d_runner.previews import write_comparison, write_previews
 from recon3d_runner.provenance import parameters, threads
-from recon3d_runner.quality.evaluate import evaluate
+from recon3d_runner.quality.evaluate import Evaluation, evaluate
 from recon3d_runner.quality.leave_one_out import leave_one_out
 from recon3d_runner.raster import open_rasteriser
 from recon3d_runner.report import ReportData, build_report
@@ -45,29 +46,15 @@ def reconstruct(request: EngineRequest, run: Run) -> EngineResult:
 def deliver(request: EngineRequest, scene: Scene, made: TexturedMesh, run: Run) -> EngineResult:
     """Write the files, read the GLB back, and measure, picture and report that."""
     out = request.out_dir
-    with run.stage("export"):
-        export_mesh(made, out, request.spec.output.formats)
-        mesh = read_glb(out / layout.MESH_GLB, made.unseen)
-    cores = threads(os.environ)
-    cameras = {view.name: view.camera for view in scene.views}
-    with run.stage("previews"):
-        write_previews(mesh, cameras, out, threads=cores, tick=run.tick)
-    with run.stage("evaluate"):
-        alone = leave_one_out(mesh.vertices, mesh.faces, scene.views, open_rasteriser("cpu"))
-        measured = evaluate(
-            mesh,
-            scene.views,
-            scene.calibration,
-            alone,
-            engine=request.engine,
-            thresholds=request.spec.quality,
-            backgrounds=scene.backgrounds,
-            threads=cores,
-            tick=run.tick,
-        )
-        quality = measured.quality
-        (out / layout.QUALITY).write_text(quality.to_json())
-        write_comparison(scene.views, measured.references, measured.renders, out)
+    # The other formats are slow to write and nothing here reads them: they take the next stages' time.
+    with ThreadPoolExecutor(1) as aside:
+        with run.stage("export"):
+            export_glb(made, out)
+            mesh = read_glb(out / layout.MESH_GLB, made.unseen)
+        others = aside.submit(export_others, made, out, request.spec.output.formats)
+        measured = _measure(request, scene, mesh, run)
+        others.result()
+    quality = measured.quality
     versions = {name: version(name) for name in VERSIONS}
     if request.device == "cuda":
         versions |= {name: version(name) for name in ("torch", "nvdiffrast")}
@@ -94,6 +81,29 @@ def deliver(request: EngineRequest, scene: Scene, made: TexturedMesh, run: Run) 
         versions=versions,
         warnings=[],
     )
+
+
+def _measure(request: EngineRequest, scene: Scene, mesh: TexturedMesh, run: Run) -> Evaluation:
+    """Previews and quality of the mesh as it was read back."""
+    out, cores = request.out_dir, threads(os.environ)
+    cameras = {view.name: view.camera for view in scene.views}
+    with run.stage("previews"):
+        write_previews(mesh, cameras, out, threads=cores, tick=run.tick)
+    with run.stage("evaluate"):
+        measured = evaluate(
+            mesh,
+            scene.views,
+            scene.calibration,
+            lambda: leave_one_out(mesh.vertices, mesh.faces, scene.views, open_rasteriser("cpu"), cores),
+            engine=request.engine,
+            thresholds=request.spec.quality,
+            backgrounds=scene.backgrounds,
+            threads=cores,
+            tick=run.tick,
+        )
+        (out / layout.QUALITY).write_text(measured.quality.to_json())
+        write_comparison(scene.views, measured.references, measured.renders, out)
+    return measured
 
 
 def _peak_process_bytes() -> int:

@@ -6,13 +6,21 @@ two with empty ones. Building it is a handful of numpy reductions; walking it is
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Final, TypeVar
 
 import numpy as np
 
 from recon3d_runner.quality.jit import kernel
 from recon3d_runner.types import F64, I32
+
+T = TypeVar("T")
+
+ABREAST: Final = 16
+"""Blocks of boxes that are looked at side by side."""
 
 
 @dataclass(frozen=True)
@@ -60,18 +68,29 @@ def _morton(points: F64) -> np.ndarray[tuple[int, ...], np.dtype[np.uint64]]:
 
 
 def overlapping_pairs(tree: BoxTree, block: int = 16384) -> Iterator[I32]:
-    """Yield (K, 2) arrays of box numbers whose closed boxes meet; each pair once, in a fixed order.
+    """Yield (K, 2) arrays of box numbers whose closed boxes meet; each pair once, in a fixed order."""
+    return judged_pairs(tree, lambda pairs: pairs, block)
+
+
+def judged_pairs(tree: BoxTree, judge: Callable[[I32], T], block: int = 4096) -> Iterator[T]:
+    """Yield what `judge` says of each array of overlapping pairs, in their order; several are looked at side by side.
 
     One array per `block` boxes, so that a hopeless soup does not take all memory before the caller can stop.
     """
-    for first in range(0, len(tree.order), block):
+
+    def one(first: int) -> T:
         last = min(first + block, len(tree.order))
         start = np.zeros(last - first + 1, np.int64)
         _walk(tree.low, tree.high, tree.order, first, last, start, np.empty((0, 2), np.int32))
         start = np.concatenate([[0], np.cumsum(start[:-1])])
         pairs = np.empty((int(start[-1]), 2), np.int32)
         _walk(tree.low, tree.high, tree.order, first, last, start, pairs)
-        yield pairs
+        return judge(pairs)
+
+    firsts = range(0, len(tree.order), block)
+    with ThreadPoolExecutor(max_workers=min(ABREAST, os.cpu_count() or 1)) as pool:
+        for k in range(0, len(firsts), ABREAST):
+            yield from pool.map(one, firsts[k : k + ABREAST])
 
 
 @kernel

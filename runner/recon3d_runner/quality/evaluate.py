@@ -30,6 +30,7 @@ from recon3d_runner.quality.uv_checks import check_uv
 from recon3d_runner.raster.cpu import Rendered, mip_pyramid, project, rasterize, render_textured
 from recon3d_runner.types import F32, Calibration, TexturedMesh, View
 
+LeftOut = Mapping[str, float | None]
 NO_OVERLAP_PCT = 100.0
 """Depth error reported where input and render share no pixel: as wrong as can be, and finite for JSON."""
 
@@ -56,7 +57,7 @@ def evaluate(
     mesh: TexturedMesh,
     views: Sequence[View],
     calibration: Calibration,
-    leave_one_out: Mapping[str, float | None],
+    leave_one_out: LeftOut | Callable[[], LeftOut],
     *,
     engine: str,
     thresholds: QualityThresholds = DEFAULT_THRESHOLDS,
@@ -67,7 +68,8 @@ def evaluate(
 ) -> Evaluation:
     """Measure `mesh`, as read back from its GLB, against the six `views`.
 
-    leave_one_out: dB by view, None where a view cannot be judged. other: further facts for `mesh.other`.
+    leave_one_out: dB by view, None where a view cannot be judged; or what finds that, beside the rest.
+    other: further facts for `mesh.other`.
     `tick` hears the share done from this thread; what it raises ends the work after the views in flight.
     """
     references = references_over_white(views, backgrounds)
@@ -88,7 +90,10 @@ def evaluate(
 
     with ThreadPoolExecutor(threads) as pool:
         tasks: list[Future[Any]] = [pool.submit(measure, view) for view in views]
-        tasks.append(pool.submit(check_all, mesh, other or {}))
+        tasks += [
+            pool.submit(check_all, mesh, other or {}),
+            pool.submit(lambda: leave_one_out() if callable(leave_one_out) else leave_one_out),
+        ]
         try:
             done = []
             for task in tasks:
@@ -98,6 +103,7 @@ def evaluate(
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
+    predicted = cast("LeftOut", done.pop())
     checks = cast(MeshChecks, done.pop())
     names = [cast(ViewName, view.name) for view in views]
     per_view = {name: _view_quality(images, median) for name, (_, images, median, _) in zip(names, done, strict=True)}
@@ -105,9 +111,9 @@ def evaluate(
     if mean_errors:
         checks.other["depth_error_mean_pct"] = _rounded(float(np.mean(mean_errors)))
     means = _means(list(per_view.values()))
-    judged = [value for value in leave_one_out.values() if value is not None]
+    judged = [value for value in predicted.values() if value is not None]
     alone = LeaveOneOut(
-        per_view={cast(ViewName, name): _rounded(value) for name, value in leave_one_out.items()},
+        per_view={cast(ViewName, name): _rounded(value) for name, value in predicted.items()},
         mean=_rounded(float(np.mean(judged))) if judged else None,
     )
     verdict = judge(measured_of(means, alone), thresholds)

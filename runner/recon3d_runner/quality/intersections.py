@@ -45,8 +45,8 @@ def self_intersections(vertices: F64, faces: I32, *, limit: int = LIMIT) -> Inte
     corners, named = np.ascontiguousarray(corners[kept]), np.ascontiguousarray(faces[kept], np.int32)
     found: list[I32] = []
     count, complete = 0, True
-    for pairs in bvh.overlapping_pairs(bvh.build(corners.min(axis=1), corners.max(axis=1))):
-        hit = pairs[_intersect(corners, named, pairs).astype(bool)]
+    tree = bvh.build(*_bounds(corners))
+    for hit in bvh.judged_pairs(tree, lambda pairs: pairs[_intersect(corners, named, pairs).astype(bool)]):
         found.append(hit)
         count += len(hit)
         if count >= limit:
@@ -54,6 +54,18 @@ def self_intersections(vertices: F64, faces: I32, *, limit: int = LIMIT) -> Inte
             break
     both = np.sort(kept[np.concatenate(found)], axis=1)
     return Intersections(both[np.lexsort((both[:, 1], both[:, 0]))], complete)
+
+
+@kernel
+def _bounds(corners: F64) -> tuple[F64, F64]:
+    """Smallest and largest coordinates (N, 3) of each face's corners."""
+    low, high = corners[:, 0].copy(), corners[:, 0].copy()
+    for k in range(len(corners)):
+        for j in range(1, 3):
+            for axis in range(3):
+                low[k, axis] = min(low[k, axis], corners[k, j, axis])
+                high[k, axis] = max(high[k, axis], corners[k, j, axis])
+    return low, high
 
 
 @kernel

@@ -87,8 +87,8 @@ def _overlaps(corners: F64) -> tuple[int, float, bool]:
         return 0, 0.0, True
     corners = _counter_clockwise(corners)
     count, shared = 0, 0.0
-    for pairs in bvh.overlapping_pairs(bvh.build(corners.min(axis=1), corners.max(axis=1))):
-        area = _common_area(corners, pairs)
+    tree = bvh.build(corners.min(axis=1), corners.max(axis=1))
+    for area in bvh.judged_pairs(tree, lambda pairs: _common_area(corners, pairs)):
         over = area > AREA_TOLERANCE
         count += int(over.sum())
         shared += float(area[over].sum())
@@ -105,7 +105,7 @@ def overlapping_within(corners: F64, group: I32) -> I32:
     high = np.concatenate([corners.max(axis=1), height], axis=1)
     tree = bvh.build(low, high)
     return np.concatenate(
-        [pairs[_common_area(turned, pairs) > AREA_TOLERANCE] for pairs in bvh.overlapping_pairs(tree)]
+        list(bvh.judged_pairs(tree, lambda pairs: pairs[_common_area(turned, pairs) > AREA_TOLERANCE]))
     )
 
 

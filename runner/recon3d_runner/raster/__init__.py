@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-from recon3d_runner.raster.port import Fragments, Rasteriser
+from recon3d_runner.raster.port import Fragments, Rasteriser, TensorRasteriser
 
-__all__ = ["Fragments", "Rasteriser", "open_rasteriser"]
+__all__ = ["Fragments", "Rasteriser", "TensorRasteriser", "open_rasteriser"]
 
 
 def open_rasteriser(device: Literal["cpu", "cuda"]) -> Rasteriser:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
 from recon3d_runner.types import F32, F64, I32
+
+if TYPE_CHECKING:
+    import torch
 
 
 class Fragments(NamedTuple):
@@ -37,3 +40,17 @@ class Rasteriser(Protocol):
         points: (V, 3) pixel x to the right, pixel y down, z-depth; faces: (F, 3) indices into points.
         Out of memory passes through as the back end's own exception.
         """
+
+
+@runtime_checkable
+class TensorRasteriser(Rasteriser, Protocol):
+    """A back end whose images may stay on its device, where torch then works on them."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where the tensors live."""
+
+    def draw(
+        self, points: torch.Tensor, faces: torch.Tensor, size: int
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """The same as `rasterize` for tensors on `device`: points float64, faces int32; see Fragments."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from concurrent.futures import ThreadPoolExecutor
 from html import escape
 from importlib import resources
 from pathlib import Path
@@ -24,9 +25,12 @@ def build_report(data: ReportData, out_path: Path) -> None:
     The policy allows this very style and script (by hash) and embedded images; nothing can be requested.
     """
     style, script = _asset("style.css"), _asset("viewer.js") + _asset("page.js")
-    mesh_meta, mesh_data = embed.packed_mesh(data.mesh)
-    direction = next(iter(DIAGONALS.values()))
-    poster = render_textured(data.mesh, diagonal_camera(data.mesh, direction, 30.0), POSTER_SIZE)
+    with ThreadPoolExecutor() as pool:  # what packs pictures lets other threads work meanwhile
+        mesh = pool.submit(embed.packed_mesh, data.mesh)
+        poster = pool.submit(_poster, data)
+        compare, texture = pool.submit(sections.compare, data), pool.submit(sections.texture, data)
+        mesh_texture, mesh_unseen = pool.submit(embed.texture_uri, data.mesh), pool.submit(embed.unseen_uri, data.mesh)
+    mesh_meta, mesh_data = mesh.result()
     engine = f"Engine {data.quality.engine}"
     page = Template(_asset("template.html")).substitute(
         policy=_policy(style, script),
@@ -36,20 +40,27 @@ def build_report(data: ReportData, out_path: Path) -> None:
         script=script,
         verdict=sections.verdict(data),
         warnings=sections.warnings(data),
-        poster=embed.data_uri(embed.to_u8(poster.rgb)),
-        compare=sections.compare(data),
+        poster=poster.result(),
+        compare=compare.result(),
         views=sections.views(data),
         mesh=sections.mesh_checks(data),
         calibration=sections.calibration(data),
-        texture=sections.texture(data),
+        texture=texture.result(),
         timings=sections.timings(data),
         provenance=sections.provenance(data),
         mesh_meta=mesh_meta.replace("<", "\\u003c"),
         mesh_data=mesh_data,
-        mesh_texture=embed.texture_uri(data.mesh),
-        mesh_unseen=embed.unseen_uri(data.mesh),
+        mesh_texture=mesh_texture.result(),
+        mesh_unseen=mesh_unseen.result(),
     )
     out_path.write_text(page, encoding="utf-8", newline="\n")
+
+
+def _poster(data: ReportData) -> str:
+    """The picture that stands where the viewer cannot run."""
+    direction = next(iter(DIAGONALS.values()))
+    drawn = render_textured(data.mesh, diagonal_camera(data.mesh, direction, 30.0), POSTER_SIZE)
+    return embed.data_uri(embed.to_u8(drawn.rgb))
 
 
 def _asset(name: str) -> str:

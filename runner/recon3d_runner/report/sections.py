@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from html import escape
 from typing import Any, Final, cast
 
@@ -75,9 +76,10 @@ def compare(data: ReportData) -> str:
     """The slider of every view."""
     names = [name for name in data.references if name in data.renders]
     border = embed.common_border([(data.references[name], data.renders[name]) for name in names])
+    with ThreadPoolExecutor() as pool:
+        pairs = pool.map(lambda name: embed.picture_pair(data.references[name], data.renders[name], border), names)
     tabs, figures = [], []
-    for k, name in enumerate(names):
-        first, second = embed.picture_pair(data.references[name], data.renders[name], border)
+    for k, (name, (first, second)) in enumerate(zip(names, pairs, strict=True)):
         shown = escape(name)
         checked = " checked" if k == 0 else ""
         tabs.append(

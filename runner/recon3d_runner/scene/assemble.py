@@ -125,8 +125,7 @@ def build_scene(folder: Path, spec: JobSpec, run: Run) -> Scene:
     with run.stage("masks"):
         with ThreadPoolExecutor() as pool:
             masks = list(pool.map(find_mask, raw))
-        for view, mask in zip(raw, masks, strict=True):
-            plausible.check_view(view, mask)
+            list(pool.map(plausible.check_view, raw, masks))
         plausible.check_colours(raw, masks)
     with run.stage("calibrate"):
         known = _known(spec)

@@ -10,10 +10,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numba import njit
 from scipy import ndimage
 
 from recon3d_runner.scene.images import RawView
-from recon3d_runner.types import F32, Bool
+from recon3d_runner.types import F32, U8, Bool
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,20 @@ class Mask:
     """alpha | depth | colour."""
     background: F32
     """(3,) background colour in [0, 1]."""
+
+
+@njit(cache=True, nogil=True)
+def unlike(rgb: U8, colour: F32, tolerance: float) -> Bool:
+    """(H, H) pixels of a picture of which a channel differs from `colour` by more than `tolerance`, both in [0, 1]."""
+    out = np.empty(rgb.shape[:2], np.bool_)
+    limit = np.float32(tolerance)
+    for j in range(rgb.shape[0]):
+        for i in range(rgb.shape[1]):
+            most = np.float32(0)
+            for k in range(3):
+                most = max(most, abs(np.float32(rgb[j, i, k]) / np.float32(255) - colour[k]))
+            out[j, i] = most > limit
+    return out
 
 
 def background_code(gray: np.ndarray) -> int:
@@ -77,7 +92,7 @@ def find_mask(view: RawView) -> Mask:
     inside = None if view.gray is None else view.gray != background_code(view.gray)
     if view.alpha is not None:
         return Mask(view.alpha, inside, "alpha", background)
-    differs = np.abs(rgb - background).max(2) > tolerance
+    differs = unlike(view.rgb, background, tolerance)
     size = rgb.shape[0]
     if inside is not None:
         ratio = max(1, round(size / inside.shape[0]))

@@ -7,7 +7,7 @@ from recon3d_contract.errors import Code, Recon3dError
 from scipy import ndimage
 
 from recon3d_runner.scene.images import RawView
-from recon3d_runner.scene.masks import Mask
+from recon3d_runner.scene.masks import Mask, unlike
 
 MIN_PIXELS = 64
 """A view with fewer object pixels than this shows no object."""
@@ -31,8 +31,7 @@ def check_view(view: RawView, mask: Mask) -> None:
         )
     if mask.inside_depth is None:
         return
-    rgb = view.rgb.astype(np.float32) / np.float32(255)
-    differs = np.abs(rgb - mask.background).max(2) > 12 / 255 if view.alpha is None else view.alpha > 0.5
+    differs = unlike(view.rgb, mask.background, 12 / 255) if view.alpha is None else view.alpha > 0.5
     size = mask.inside_depth.shape[0]
     at = ((np.arange(size) + 0.5) * differs.shape[0] / size).astype(np.int64)
     coloured = ndimage.binary_opening(differs[at][:, at])

@@ -18,6 +18,7 @@ from scipy import ndimage, sparse
 from scipy.sparse.linalg import cg
 
 from recon3d_runner.engines.nvdiffrec.geometry import edge_table
+from recon3d_runner.engines.nvdiffrec.gutters import spread
 from recon3d_runner.engines.nvdiffrec.unwrap import Atlas
 from recon3d_runner.raster import Rasteriser
 from recon3d_runner.raster.cpu import project, rasterize, vertex_normals
@@ -252,9 +253,3 @@ def fill(texels: TexelMap, faces: I32, count: int, colour: F32, weight: F32) -> 
         vertex = vertex_colours(texels, faces, count, colour, weight)
         _from_vertices(texels.face, texels.bary, faces, vertex, unseen, colour)
     return spread(colour, texels.face >= 0), unseen
-
-
-def spread(colour: F32, inside: Bool) -> F32:
-    """Give every gutter texel its nearest inside texel's colour."""
-    nearest = ndimage.distance_transform_edt(~inside, return_distances=False, return_indices=True)
-    return np.ascontiguousarray(colour[nearest[0], nearest[1]])

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from recon3d_runner.engines.nvdiffrec.fusion import compact
+from recon3d_runner.engines.nvdiffrec.level_set import compact
 from recon3d_runner.engines.nvdiffrec.remesh import face_normal, vertex_faces
 from recon3d_runner.surface import face_normals
 from recon3d_runner.types import F64, I32

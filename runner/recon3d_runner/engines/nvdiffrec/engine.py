@@ -24,7 +24,8 @@ def surface(scene: Scene, plan: profiles.Plan, rasteriser: Rasteriser, run: Run)
     """Stages fuse and geometry: a closed mesh without self-intersections, world units."""
     with run.stage("fuse"):
         views = [replace(view, depth=None) for view in scene.views] if plan.hull else scene.views
-        vertices, faces, _ = fusion.fuse(views, plan.voxels, run)
+        prepared = fusion.prepare_all(scene.views)
+        vertices, faces, _ = fusion.fuse(views, plan.voxels, run, prepared)
         if len(faces) < 100:
             raise Recon3dError(
                 Code.INCONSISTENT_VIEWS,
@@ -37,10 +38,6 @@ def surface(scene: Scene, plan: profiles.Plan, rasteriser: Rasteriser, run: Run)
             vertices = remesh.relax(vertices, faces, vertex_normals(vertices, faces), 0.5)
             faces = remesh.flip(vertices, faces)
     with run.stage("geometry"):
-        depth = scene.views[0].depth
-        size = depth.shape[0] if depth is not None else min(1024, scene.views[0].alpha.shape[0])
-        with ThreadPoolExecutor() as pool:
-            prepared = list(pool.map(lambda view: fusion.prepare(view, size), scene.views))
         options = geometry.GeometryOptions(iterations=plan.geometry_iterations)
         vertices, faces, _ = geometry.refine(vertices, faces, scene.views, prepared, options, rasteriser, run)
         vertices, left = repair.repair(vertices, faces)

@@ -16,6 +16,7 @@ from numba import njit
 from scipy import ndimage
 from scipy.spatial import cKDTree
 
+from recon3d_runner.engines.nvdiffrec.level_set import extract, keep_solids, soften
 from recon3d_runner.run import Run
 from recon3d_runner.types import F32, F64, I32, View
 
@@ -216,63 +217,30 @@ def bounds(views: list[View]) -> tuple[F64, F64]:
     return low, high
 
 
-def extract(field: F32, origin: F64, step: float) -> tuple[F64, I32]:
-    """Zero level set as a closed mesh, outward oriented."""
-    from skimage.measure import marching_cubes
+def prepare_all(views: list[View]) -> list[Silhouette]:
+    """`prepare` for every view at the size of its depth render, without one at most at 1024 pixels."""
 
-    vertices, faces, _, _ = marching_cubes(field, 0.0, gradient_direction="descent", allow_degenerate=True)
-    return vertices.astype(np.float64) * step + origin, np.ascontiguousarray(faces, np.int32)
+    def one(view: View) -> Silhouette:
+        return prepare(view, view.depth.shape[0] if view.depth is not None else min(1024, view.alpha.shape[0]))
 
-
-def components(faces: I32, vertices: int) -> I32:
-    """(F,) connected component of every face."""
-    from scipy.sparse import coo_matrix
-    from scipy.sparse.csgraph import connected_components
-
-    edges = np.concatenate([faces[:, :2], faces[:, 1:]])
-    graph = coo_matrix((np.ones(len(edges), np.int8), (edges[:, 0], edges[:, 1])), shape=(vertices, vertices))
-    _, label = connected_components(graph, directed=False)
-    return np.asarray(label[faces[:, 0]], np.int32)
+    with ThreadPoolExecutor() as pool:
+        return list(pool.map(one, views))
 
 
-def volume(vertices: F64, faces: I32) -> float:
-    """Signed volume of a closed mesh."""
-    a, b, c = (vertices[faces[:, k]] for k in range(3))
-    return float(np.einsum("ij,ij->", a, np.cross(b, c)) / 6)
+def fuse(
+    views: list[View], resolution: int, run: Run, prepared: list[Silhouette] | None = None
+) -> tuple[F64, I32, float]:
+    """Carve at `resolution` voxels along the longest side. Returns vertices, faces and the voxel size.
 
-
-def keep_solids(vertices: F64, faces: I32, share: float = 2e-4) -> tuple[F64, I32]:
-    """Drop cavities (negative volume) and crumbs below `share` of the largest component's volume."""
-    label = components(faces, len(vertices))
-    kept = np.zeros(len(faces), bool)
-    sizes = {c: volume(vertices, faces[label == c]) for c in np.unique(label)}
-    largest = max(sizes.values())
-    for c, size in sizes.items():
-        if size > share * largest:
-            kept |= label == c
-    return compact(vertices, faces[kept])
-
-
-def compact(vertices: F64, faces: I32) -> tuple[F64, I32]:
-    """Drop vertices that no face uses."""
-    used = np.zeros(len(vertices), bool)
-    used[faces.ravel()] = True
-    index = np.cumsum(used) - 1
-    return vertices[used], index[faces].astype(np.int32)
-
-
-def fuse(views: list[View], resolution: int, run: Run) -> tuple[F64, I32, float]:
-    """Carve at `resolution` voxels along the longest side. Returns vertices, faces and the voxel size."""
+    `prepared` are the views' `prepare_all`, where the caller has them.
+    """
     low, high = bounds(views)
     step = float((high - low).max()) / (resolution - 6)
     origin = (low + high) / 2 - step * (resolution - 1) / 2
-    with ThreadPoolExecutor() as pool:
-        prepared = list(
-            pool.map(lambda v: prepare(v, v.depth.shape[0] if v.depth is not None else v.alpha.shape[0] // 2), views)
-        )
+    prepared = prepare_all(views) if prepared is None else prepared
     run.tick(0.2)
     field = carve(views, prepared, origin, step, resolution, run)
-    smooth: F32 = ndimage.gaussian_filter(field, 0.6)
+    smooth = soften(field, 0.6)
     run.tick(0.8)
     if not smooth.min() < 0 < smooth.max():
         return np.zeros((0, 3)), np.zeros((0, 3), np.int32), step

@@ -12,18 +12,24 @@ curvature under it: lambda bends the surface as little as the data allow (a thin
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Final, Protocol
 
 import numpy as np
 from scipy import sparse
 
 from recon3d_runner.engines.nvdiffrec.fusion import Silhouette
 from recon3d_runner.engines.nvdiffrec.remesh import flip, relax
-from recon3d_runner.raster import Rasteriser, jacobian
+from recon3d_runner.raster import Rasteriser, TensorRasteriser, jacobian
 from recon3d_runner.raster.cpu import project, vertex_normals
 from recon3d_runner.run import Run
 from recon3d_runner.types import F64, I32, View
+
+PATIENCE: Final = 3
+"""Steps out of the finite numbers that a run may take."""
+CALMER: Final = 10.0
 
 
 @dataclass(frozen=True)
@@ -59,8 +65,7 @@ def edge_table(faces: I32) -> tuple[I32, I32]:
 class _Smoothness:
     """B = normal part of the umbrella Laplacian for motion along the normals, and the present curvature."""
 
-    def __init__(self, vertices: F64, faces: I32, normals: F64) -> None:
-        edges, _ = edge_table(faces)
+    def __init__(self, vertices: F64, edges: I32, normals: F64) -> None:
         i = np.concatenate([edges[:, 0], edges[:, 1]])
         j = np.concatenate([edges[:, 1], edges[:, 0]])
         n = len(vertices)
@@ -177,6 +182,66 @@ def _conjugate_gradient(
     return x
 
 
+class Solver(Protocol):
+    """Linearises and solves for one topology."""
+
+    def solve(self, vertices: F64, normals: F64, gate: float, smooth: float) -> tuple[F64, float, int]:
+        """Motion (V,) along the normals, summed weighted squares before it, and the number of residuals.
+
+        gate: scale of the distances beyond which things differ; smooth: lambda relative to the mean data weight.
+        """
+
+
+class _OnHost:
+    """The solver in NumPy and Numba."""
+
+    def __init__(
+        self,
+        faces: I32,
+        views: list[View],
+        prepared: list[Silhouette],
+        options: GeometryOptions,
+        rasteriser: Rasteriser,
+    ) -> None:
+        self.faces, self.views, self.prepared = faces, views, prepared
+        self.options, self.rasteriser = options, rasteriser
+        self.edges, self.wings = edge_table(faces)
+
+    def solve(self, vertices: F64, normals: F64, gate: float, smooth: float) -> tuple[F64, float, int]:
+        """See Solver."""
+        blocks, rhs, loss, used = _normal_equations(
+            vertices,
+            self.faces,
+            normals,
+            self.views,
+            self.prepared,
+            self.edges,
+            self.wings,
+            self.options,
+            gate,
+            self.rasteriser,
+        )
+        data, vector = _assemble(blocks, rhs, self.faces, len(vertices))
+        bend = _Smoothness(vertices, self.edges, normals)
+        mean_weight = max(float(data.diagonal().mean()), 1e-12)
+        lam = smooth * mean_weight
+        load = vector - lam * (bend.matrix.T @ bend.curvature)
+        step = _conjugate_gradient(data, bend.matrix, lam, 1e-4 * mean_weight, load, self.options.cg_iterations)
+        return step, loss, used
+
+
+def _solvers(
+    views: list[View], prepared: list[Silhouette], options: GeometryOptions, rasteriser: Rasteriser
+) -> Callable[[I32], Solver]:
+    """What makes the solver of a mesh: on the rasteriser's device where it has one."""
+    if isinstance(rasteriser, TensorRasteriser):
+        from recon3d_runner.engines.nvdiffrec.on_device.geometry import OnDevice, targets
+
+        images = targets(views, prepared, rasteriser.device)
+        return lambda faces: OnDevice(faces, edge_table(faces), images, options, rasteriser)
+    return lambda faces: _OnHost(faces, views, prepared, options, rasteriser)
+
+
 def refine(
     vertices: F64,
     faces: I32,
@@ -186,44 +251,37 @@ def refine(
     rasteriser: Rasteriser,
     run: Run,
 ) -> tuple[F64, I32, list[float]]:
-    """Run pass 1. Returns vertices, faces (edges may have been flipped) and the loss per iteration."""
+    """Run pass 1. Returns vertices, faces (edges may have been flipped) and the loss per iteration.
+
+    Where a step leaves the finite numbers, the pass goes on from the last good surface with CALMER times the
+    smoothing, PATIENCE times at most; then FloatingPointError.
+    """
     losses: list[float] = []
-    edges, wings = edge_table(faces)
-    view = views[0]
-    pixel = float(np.linalg.norm(view.camera.centre)) / view.camera.focal(prepared[0].distance.shape[0])
+    make = _solvers(views, prepared, options, rasteriser)
+    solver = make(faces)
+    pixel = float(np.linalg.norm(views[0].camera.centre)) / views[0].camera.focal(prepared[0].distance.shape[0])
     ratio = options.smooth_end / options.smooth
+    calm, failures = 1.0, 0
     for it in range(options.iterations):
         t = it / max(1, options.iterations - 1)
         normals = vertex_normals(vertices, faces)
-        gate_scale = max(0.25, 1.0 - 1.5 * t)
-        blocks, rhs, loss, used = _normal_equations(
-            vertices, faces, normals, views, prepared, edges, wings, options, gate_scale, rasteriser
-        )
-        data, vector = _assemble(blocks, rhs, faces, len(vertices))
-        smooth = _Smoothness(vertices, faces, normals)
-        mean_weight = max(float(data.diagonal().mean()), 1e-12)
-        lam = options.smooth * ratio**t * mean_weight
-        step = _conjugate_gradient(
-            data,
-            smooth.matrix,
-            lam,
-            1e-4 * mean_weight,
-            vector - lam * (smooth.matrix.T @ smooth.curvature),
-            options.cg_iterations,
-        )
-        if not np.isfinite(step).all():
-            raise FloatingPointError("the geometry pass left the finite numbers")
+        step, loss, used = solver.solve(vertices, normals, max(0.25, 1.0 - 1.5 * t), calm * options.smooth * ratio**t)
+        if not (np.isfinite(step).all() and np.isfinite(loss)):
+            failures += 1
+            if failures > PATIENCE:
+                raise FloatingPointError("the geometry pass left the finite numbers")
+            calm *= CALMER
+            run.warn("geometry_restarted", "The geometry pass left the finite numbers and went on more smoothly.")
+            continue
         limit = 3.0 * pixel
         vertices = vertices + np.clip(step, -limit, limit)[:, None] * normals
         losses.append(loss / max(1, used) / pixel**2)
         run.tick((it + 1) / options.iterations, iteration=it + 1, total=options.iterations, loss=losses[-1])
-        if not np.isfinite(losses[-1]):
-            raise FloatingPointError("the geometry pass left the finite numbers")
         if it % options.improve_every == options.improve_every - 1 and t < 0.66:
             normals = vertex_normals(vertices, faces)
             vertices = relax(vertices, faces, normals, 0.3)
             faces = flip(vertices, faces, passes=2, flat=0.95)
-            edges, wings = edge_table(faces)
+            solver = make(faces)
         elif float(np.abs(step).mean()) < options.tolerance * pixel and t > 0.3:
             break
     return vertices, faces, losses

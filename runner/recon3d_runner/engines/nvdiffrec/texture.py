@@ -12,22 +12,30 @@ that few pixels speak of near the projection.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from numba import njit
 
-from recon3d_runner.engines.nvdiffrec.bake import Sight, spread
+from recon3d_runner.engines.nvdiffrec.bake import Sight
+from recon3d_runner.engines.nvdiffrec.geometry import CALMER, PATIENCE
+from recon3d_runner.engines.nvdiffrec.gutters import spread
+from recon3d_runner.engines.nvdiffrec.sampling import apply, apply_transpose, pyramid, pyramid_transpose
 from recon3d_runner.engines.nvdiffrec.unwrap import Atlas
-from recon3d_runner.raster import Rasteriser
+from recon3d_runner.raster import Rasteriser, TensorRasteriser
 from recon3d_runner.raster.cpu import project
 from recon3d_runner.raster.kernels import face_lod
 from recon3d_runner.run import Run
 from recon3d_runner.surface import face_normals
 from recon3d_runner.types import F32, F64, I32, Bool
 
+SETTLED: Final = 1e-4
+"""Share of the first gradient's square at which pass 2 is done."""
+Solver = Callable[[F32, int, float, Callable[[int, float], None]], tuple[F32, float, list[float]]]
+"""start, iterations, prior, tick -> what to add to start, the first sum of squares and those after every iteration."""
 GROUPS = 2
 """Accumulators of the transpose: views are dealt to them in order, so that sums do not depend on threads."""
 
@@ -93,115 +101,29 @@ def collect(vertices: F64, faces: I32, atlas: Atlas, sight: Sight, stride: int, 
     )
 
 
-@njit(cache=True, nogil=True)
-def _apply(place: F32, levels: tuple[F32, ...], out: F32) -> None:
-    """out = S T: (N, 3)."""
-    top = len(levels) - 1
-    for k in range(place.shape[0]):
-        level = min(place[k, 2], np.float32(top))
-        low = int(level)
-        part = np.float32(level - low)
-        for q in range(3):
-            out[k, q] = 0.0
-        for s in range(2):
-            w = 1 - part if s == 0 else part
-            m = min(low + s, top)
-            if w == 0.0:
-                continue
-            texture = levels[m]
-            n = texture.shape[0]
-            scale = np.float32(1.0 / (1 << m))
-            x, y = place[k, 0] * scale - np.float32(0.5), place[k, 1] * scale - np.float32(0.5)
-            i, j = int(np.floor(x)), int(np.floor(y))
-            fx, fy = x - i, y - j
-            i0, i1 = min(max(i, 0), n - 1), min(max(i + 1, 0), n - 1)
-            j0, j1 = min(max(j, 0), n - 1), min(max(j + 1, 0), n - 1)
-            for q in range(3):
-                out[k, q] += w * (
-                    (1 - fy) * ((1 - fx) * texture[j0, i0, q] + fx * texture[j0, i1, q])
-                    + fy * ((1 - fx) * texture[j1, i0, q] + fx * texture[j1, i1, q])
-                )
-
-
-@njit(cache=True, nogil=True)
-def _apply_transpose(place: F32, value: F32, levels: tuple[F32, ...]) -> None:
-    """Add S' value, per mip level, to `levels`."""
-    top = len(levels) - 1
-    for k in range(place.shape[0]):
-        level = min(place[k, 2], np.float32(top))
-        low = int(level)
-        part = np.float32(level - low)
-        for s in range(2):
-            w = 1 - part if s == 0 else part
-            m = min(low + s, top)
-            if w == 0.0:
-                continue
-            texture = levels[m]
-            n = texture.shape[0]
-            scale = np.float32(1.0 / (1 << m))
-            x, y = place[k, 0] * scale - np.float32(0.5), place[k, 1] * scale - np.float32(0.5)
-            i, j = int(np.floor(x)), int(np.floor(y))
-            fx, fy = x - i, y - j
-            i0, i1 = min(max(i, 0), n - 1), min(max(i + 1, 0), n - 1)
-            j0, j1 = min(max(j, 0), n - 1), min(max(j + 1, 0), n - 1)
-            for q in range(3):
-                v = w * value[k, q]
-                texture[j0, i0, q] += v * (1 - fy) * (1 - fx)
-                texture[j0, i1, q] += v * (1 - fy) * fx
-                texture[j1, i0, q] += v * fy * (1 - fx)
-                texture[j1, i1, q] += v * fy * fx
-
-
-def _pyramid(texture: F32, depth: int) -> tuple[F32, ...]:
-    levels = [texture]
-    while len(levels) < depth:
-        last = levels[-1]
-        h = last.shape[0] // 2
-        levels.append(
-            np.ascontiguousarray(
-                0.25 * (last[0::2, 0::2] + last[1::2, 0::2] + last[0::2, 1::2] + last[1::2, 1::2])[:h, :h]
-            )
-        )
-    return tuple(levels)
-
-
-def _pyramid_transpose(levels: Sequence[F32]) -> F32:
-    """Transpose of `_pyramid`: hand every coarse texel's sum down to its four children; consumes `levels`."""
-    for fine, coarse in zip(levels[-2::-1], levels[:0:-1], strict=True):
-        quarter = np.float32(0.25) * coarse
-        for dj in (0, 1):
-            for di in (0, 1):
-                fine[dj::2, di::2] += quarter
-    return levels[0]
-
-
 class _System:
     """S and its transpose over all views."""
 
-    def __init__(self, samples: list[Samples], size: int) -> None:
+    def __init__(self, samples: list[Samples], depth: int) -> None:
         self.samples = samples
-        self.size = size
-        deepest = max((float(s.place[:, 2].max()) for s in samples if len(s.place)), default=0.0)
-        self.depth = 1
-        while self.depth < int(np.ceil(deepest)) + 1 and (size >> (self.depth - 1)) % 2 == 0 and self.depth < 7:
-            self.depth += 1
+        self.depth = depth
 
     def residual(self, texture: F32, target: bool) -> tuple[F32, float]:
         """S' W (C - S T) with `target`, else S' W S T; and the weighted sum of squares of the pixel values."""
-        levels = _pyramid(texture, self.depth)
+        levels = pyramid(texture, self.depth)
 
         def group(g: int) -> tuple[F32, float]:
             sums = tuple(np.zeros_like(level) for level in levels)
             total = 0.0
             for s in self.samples[g::GROUPS]:
                 value = np.empty_like(s.colour)
-                _apply(s.place, levels, value)
+                apply(s.place, levels, value)
                 if target:
                     value = s.colour - value
                 total += float((s.weight * np.square(value).sum(1)).sum(dtype=np.float64))
                 value *= s.weight[:, None]
-                _apply_transpose(s.place, value, sums)
-            return _pyramid_transpose(sums), total
+                apply_transpose(s.place, value, sums)
+            return pyramid_transpose(sums), total
 
         with ThreadPoolExecutor(GROUPS) as pool:
             parts = list(pool.map(group, range(GROUPS)))
@@ -234,14 +156,62 @@ def optimise(
     weight = sum(float(s.weight.sum(dtype=np.float64)) for s in samples)
     if weight == 0:
         return start, []
-    system = _System(samples, atlas.size)
+    depth = _depth(samples, atlas.size)
     run.tick(0.4)
-    r, square = system.residual(start, target=True)
-    losses = [square / weight / 3]
+
+    def tick(it: int, loss: float) -> None:
+        run.tick(0.4 + 0.5 * (it + 1) / iterations, iteration=it + 1, total=iterations, loss=loss / weight / 3)
+
+    x, first, squares = _patiently(_solver(samples, depth, atlas.size, rasteriser), start, iterations, prior, tick, run)
+    losses = [square / weight / 3 for square in (first, *squares)]
+    return spread(np.clip(start + x, 0, 1), inside), losses
+
+
+def _solver(samples: list[Samples], depth: int, size: int, rasteriser: Rasteriser) -> Solver:
+    """Conjugate gradients on the rasteriser's device where it has one."""
+    if isinstance(rasteriser, TensorRasteriser):
+        from recon3d_runner.engines.nvdiffrec.on_device import texture as on_device
+
+        tensors = on_device.System(samples, size, depth, rasteriser.device)
+        return lambda start, its, prior, tick: on_device.solve(tensors, start, its, prior, tick, SETTLED)
+    arrays = _System(samples, depth)
+    return lambda start, its, prior, tick: _solve(arrays, start, its, prior, tick)
+
+
+def _patiently(
+    solver: Solver, start: F32, iterations: int, prior: float, tick: Callable[[int, float], None], run: Run
+) -> tuple[F32, float, list[float]]:
+    """Run `solver`; where it leaves the finite numbers, again and closer to the start, PATIENCE times at most."""
+    for k in range(PATIENCE + 1):
+        try:
+            return solver(start, iterations, prior * CALMER**k, tick)
+        except FloatingPointError:
+            if k == PATIENCE:
+                raise
+            run.warn("texture_restarted", "The texture pass left the finite numbers and began again, more carefully.")
+    raise AssertionError
+
+
+def _depth(samples: Sequence[Samples], size: int) -> int:
+    """Levels of the pyramid that the samples ask for."""
+    deepest = max((float(s.place[:, 2].max()) for s in samples if len(s.place)), default=0.0)
+    depth = 1
+    while depth < int(np.ceil(deepest)) + 1 and (size >> (depth - 1)) % 2 == 0 and depth < 7:
+        depth += 1
+    return depth
+
+
+def _solve(
+    system: _System, start: F32, iterations: int, prior: float, tick: Callable[[int, float], None]
+) -> tuple[F32, float, list[float]]:
+    """Conjugate gradients: what to add to `start`, the first sum of squares and those after every iteration."""
+    r, first = system.residual(start, target=True)
+    square = first
+    squares: list[float] = []
     x = np.zeros_like(start)
     p = r.copy()
     rr = float(np.square(r).sum(dtype=np.float64))
-    first = rr
+    least = SETTLED * rr
     for it in range(iterations):
         q, _ = system.residual(p, target=False)
         q += np.float32(prior) * p
@@ -251,14 +221,13 @@ def optimise(
         new = float(np.square(r).sum(dtype=np.float64))
         # What conjugate gradients have gained in the quadratic: alpha r'r of it.
         square -= alpha * rr
-        losses.append(max(square, 0.0) / weight / 3)
-        run.tick(0.4 + 0.5 * (it + 1) / iterations, iteration=it + 1, total=iterations, loss=losses[-1])
+        squares.append(max(square, 0.0))
+        tick(it, squares[-1])
         if not np.isfinite(new):
             raise FloatingPointError("the texture pass left the finite numbers")
-        if new < 1e-4 * first:
+        if new < least:
             break
         p *= np.float32(new / rr)
         p += r
         rr = new
-    texture = np.clip(start + x, 0, 1)
-    return spread(texture, inside), losses
+    return x, first, squares

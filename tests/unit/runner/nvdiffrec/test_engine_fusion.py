@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import trimesh
-from recon3d_runner.engines.nvdiffrec import fusion
+from recon3d_runner.engines.nvdiffrec import fusion, level_set
 from recon3d_runner.quality.mesh_checks import check_mesh
 from recon3d_runner.raster.cpu import project
 from scipy.ndimage import map_coordinates
@@ -115,7 +115,7 @@ def test_cavities_and_crumbs_go() -> None:
     base = np.cumsum([0, *[len(v) for v, _ in parts]])
     vertices = np.concatenate([v for v, _ in parts])
     faces = np.concatenate([f + b for (_, f), b in zip(parts, base, strict=False)]).astype(np.int32)
-    kept_vertices, kept = fusion.keep_solids(vertices, faces)
+    kept_vertices, kept = level_set.keep_solids(vertices, faces)
     assert len(kept) == len(big.faces) + len(small.faces)
     checks = check_mesh(kept_vertices, kept)
     assert (checks.components, checks.watertight, len(kept_vertices)) == (2, True, checks.vertices)
@@ -124,6 +124,6 @@ def test_cavities_and_crumbs_go() -> None:
 def test_the_level_set_looks_outwards() -> None:
     grid = np.stack(np.mgrid[:24, :24, :24], -1) - 11.5
     field = (np.linalg.norm(grid, axis=-1) - 7).astype(np.float32)
-    vertices, faces = fusion.extract(field, np.array([10.0, 20.0, 30.0]), 0.5)
-    assert fusion.volume(vertices, faces) == pytest.approx(4 / 3 * np.pi * 3.5**3, rel=0.03)
+    vertices, faces = level_set.extract(field, np.array([10.0, 20.0, 30.0]), 0.5)
+    assert level_set.volume(vertices, faces) == pytest.approx(4 / 3 * np.pi * 3.5**3, rel=0.03)
     np.testing.assert_allclose(vertices.mean(0), np.array([10, 20, 30]) + 0.5 * 11.5, atol=0.02)

@@ -1,0 +1,287 @@
+"""One Gauss-Newton step of pass 1 in torch: what geometry.py and raster/jacobian.py do, on a device.
+
+A vertex's neighbours stand in the rows of a table, so that applying the matrices is reading, never adding in turns.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numba import njit
+from torch import Tensor
+
+from recon3d_runner.engines.nvdiffrec.fusion import Silhouette
+from recon3d_runner.engines.nvdiffrec.on_device.sums import add_at, dot, floating
+from recon3d_runner.engines.nvdiffrec.remesh import vertex_faces
+from recon3d_runner.raster.port import TensorRasteriser
+from recon3d_runner.types import F64, I32, Camera, View
+
+if TYPE_CHECKING:
+    from recon3d_runner.engines.nvdiffrec.geometry import GeometryOptions
+
+GRAZING = -0.02
+"""Slope of a face against the ray beyond which a pixel says too little."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """One view's images on the device."""
+
+    camera: Camera
+    size: int
+    depth: Tensor | None
+    distance: Tensor
+    rotation: Tensor
+    translation: Tensor
+
+
+def targets(views: list[View], prepared: list[Silhouette], device: torch.device) -> list[Target]:
+    """Bring the six views' depth and outline distances to the device."""
+
+    def put(array: np.ndarray) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(array)).to(device)
+
+    return [
+        Target(
+            view.camera,
+            p.distance.shape[0],
+            None if view.depth is None else put(p.depth),
+            put(p.distance),
+            put(view.camera.rotation),
+            put(view.camera.translation),
+        )
+        for view, p in zip(views, prepared, strict=True)
+    ]
+
+
+@njit(cache=True, nogil=True)
+def _corners_around(faces: I32, start: I32, around: I32, width: int) -> I32:
+    """(V, width) the corners 3 f + k at every vertex, -1 where there are fewer."""
+    count = start.shape[0] - 1
+    out = np.full((count, width), -1, np.int32)
+    for v in range(count):
+        for s in range(start[v], start[v + 1]):
+            f = around[s]
+            for k in range(3):
+                if faces[f, k] == v:
+                    out[v, s - start[v]] = 3 * f + k
+    return out
+
+
+class Mesh:
+    """One topology on the device: faces, edges, and the table of every vertex's corners."""
+
+    def __init__(self, faces: I32, edges: I32, wings: I32, device: torch.device) -> None:
+        start, around = vertex_faces(faces, int(faces.max()) + 1)
+        corner = _corners_around(faces, start, around, max(1, int(np.diff(start).max())))
+        self.faces32 = torch.from_numpy(np.ascontiguousarray(faces)).to(device)
+        self.faces = self.faces32.long()
+        self.edges = torch.from_numpy(edges).to(device).long()
+        self.wings = torch.from_numpy(wings).to(device).long()
+        at = torch.from_numpy(corner).to(device).long()
+        self.used = at >= 0
+        self.corner = at.clamp(min=0)
+        face, k = self.corner // 3, self.corner % 3
+        self.next = self.faces[face, (k + 1) % 3]
+        self.previous = self.faces[face, (k + 2) % 3]
+        self.degree = self.used.sum(1).double().clamp(min=1)
+
+
+class OnDevice:
+    """The solver of pass 1 (geometry.Solver) for one topology."""
+
+    def __init__(
+        self,
+        faces: I32,
+        edges: tuple[I32, I32],
+        views: list[Target],
+        options: GeometryOptions,
+        rasteriser: TensorRasteriser,
+    ) -> None:
+        self.mesh = Mesh(faces, *edges, rasteriser.device)
+        self.views = views
+        self.options = options
+        self.rasteriser = rasteriser
+
+    def solve(self, vertices: F64, normals: F64, gate: float, smooth: float) -> tuple[F64, float, int]:
+        """See geometry.Solver."""
+        device = self.mesh.faces.device
+        x = torch.from_numpy(np.ascontiguousarray(vertices)).to(device)
+        n = torch.from_numpy(np.ascontiguousarray(normals)).to(device)
+        mesh = self.mesh
+        total = torch.zeros((len(mesh.faces), 9), dtype=torch.int64, device=device)
+        loss = torch.zeros((), dtype=torch.float64, device=device)
+        used = 0
+        corner = x[mesh.faces]
+        across = torch.linalg.cross(corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0])
+        length = torch.linalg.norm(across, dim=1)
+        normal = across / length.clamp(min=1e-300)[:, None]
+        along = (n[mesh.faces] * normal[:, None]).sum(2)
+        unit = 1.0
+        for view in self.views:
+            focal = view.camera.focal(view.size)
+            unit = float(np.linalg.norm(view.camera.centre)) / focal
+            points = project(x, view)
+            face, depth, bary = self.rasteriser.draw(points, mesh.faces32, view.size)
+            if view.depth is not None:
+                reach = self.options.gate_pixels * gate * unit
+                value, count = _depth(view, face, depth, bary, normal, length > 0, along, reach, unit, total)
+                loss, used = loss + value, used + count
+            value, count = _outline(view, mesh, points, n, face, 6.0 * gate, self.options.silhouette, unit, total)
+            loss, used = loss + value, used + count
+        sums = floating(total)
+        step = self._descend(sums[:, :6], sums[:, 6:] * unit, x, n, smooth, self.options.cg_iterations)
+        return step.cpu().numpy(), float(loss) * unit**2, used
+
+    def _descend(self, blocks: Tensor, rhs: Tensor, x: Tensor, n: Tensor, smooth: float, iterations: int) -> Tensor:
+        """Conjugate gradients on (data + lambda B'B + mu I) d = -J'W r - lambda B' k, Jacobi preconditioned."""
+        mesh = self.mesh
+        square = blocks[:, [0, 1, 2, 1, 3, 4, 2, 4, 5]].reshape(-1, 3, 3)
+        k = torch.arange(3, device=x.device)
+        on = mesh.used.double()
+
+        def at(values: Tensor) -> Tensor:
+            return values.reshape(-1)[mesh.corner] * on
+
+        diagonal = at(square[:, k, k]).sum(1)
+        to_next, to_previous = at(square[:, k, (k + 1) % 3]), at(square[:, k, (k + 2) % 3])
+        load = at(rhs).sum(1)
+        cosine = (n[:, None] * n[mesh.next]).sum(2) * on
+        ours, theirs = cosine / mesh.degree[:, None], cosine / mesh.degree[mesh.next]
+        curvature = (((x[mesh.next] * on[..., None]).sum(1) / mesh.degree[:, None] - x) * n).sum(1)
+        mean = diagonal.mean().clamp(min=1e-12)
+        lam, mu = smooth * mean, 1e-4 * mean
+
+        def bend(v: Tensor) -> Tensor:
+            return (ours * v[mesh.next]).sum(1) - v
+
+        def unbend(v: Tensor) -> Tensor:
+            return (theirs * v[mesh.next]).sum(1) - v
+
+        def apply(v: Tensor) -> Tensor:
+            data = diagonal * v + (to_next * v[mesh.next] + to_previous * v[mesh.previous]).sum(1)
+            return data + lam * unbend(bend(v)) + mu * v
+
+        inverse = 1.0 / (diagonal + lam * (1.0 + theirs.square().sum(1)) + mu)
+        residual = load - lam * unbend(curvature)
+        d = torch.zeros_like(residual)
+        z = inverse * residual
+        p = z
+        rz = dot(residual, z)
+        least = 1e-10 * rz
+        for _ in range(iterations):
+            q = apply(p)
+            # Once converged the steps are nothing: asking for that would wait for the device.
+            alpha = torch.where(rz > least, rz / dot(p, q), torch.zeros_like(rz))
+            d = d + alpha * p
+            residual = residual - alpha * q
+            z = inverse * residual
+            new = dot(residual, z)
+            p = z + torch.where(rz > least, new / rz, torch.zeros_like(rz)) * p
+            rz = new
+        return d
+
+
+def project(x: Tensor, view: Target) -> Tensor:
+    """World (V, 3) to pixel x, pixel y, z-depth in an image of the view's size."""
+    p = x @ view.rotation.T + view.translation
+    flat = view.camera.focal(view.size) * p[:, :2] / p[:, 2:] + view.size / 2
+    return torch.cat([flat, p[:, 2:]], 1)
+
+
+def _depth(
+    view: Target,
+    face: Tensor,
+    depth: Tensor,
+    bary: Tensor,
+    normal: Tensor,
+    whole: Tensor,
+    along: Tensor,
+    gate: float,
+    unit: float,
+    total: Tensor,
+) -> tuple[Tensor, int]:
+    """Point-to-plane depth residuals, in pixels, added to `total` (F, 9); see jacobian.depth_terms."""
+    assert view.depth is not None  # noqa: S101 - the caller looks
+    apart = depth - view.depth
+    # NaN, where either has none, compares false.
+    row, column = torch.nonzero((face >= 0) & (apart.abs() <= gate), as_tuple=True)
+    f = face[row, column].long()
+    focal = view.camera.focal(view.size)
+    flat = (torch.stack([column, row], 1).double() + (0.5 - view.size / 2)) / focal
+    ray = torch.cat([flat, torch.ones_like(flat[:, :1])], 1)
+    slope = (normal[f] * (ray @ view.rotation)).sum(1)
+    good = (slope < GRAZING) & whole[f]
+    r = apart[row, column].double() * slope / unit
+    weight = (2.0 / r.abs().clamp(min=2.0)) * good
+    b = bary[row, column].double()
+    j = torch.cat([1.0 - b.sum(1, keepdim=True), b], 1) * along[f]
+    square = [j[:, p] * j[:, q] for p in range(3) for q in range(p, 3)]
+    add_at(total, f, torch.cat([torch.stack(square, 1), -j * r[:, None]], 1) * weight[:, None])
+    return dot(weight * r, r), int(good.sum())
+
+
+def _outline(
+    view: Target,
+    mesh: Mesh,
+    points: Tensor,
+    n: Tensor,
+    face: Tensor,
+    gate: float,
+    strength: float,
+    unit: float,
+    total: Tensor,
+) -> tuple[Tensor, int]:
+    """Silhouette residuals of contour edges, added to `total` (F, 9); see jacobian.outline_terms."""
+    size, focal = view.size, view.camera.focal(view.size)
+    flat = points[mesh.faces]
+    a, b = flat[:, 1, :2] - flat[:, 0, :2], flat[:, 2, :2] - flat[:, 0, :2]
+    facing = (a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]) < 0
+    seen = facing[mesh.wings]
+    e = torch.nonzero(seen[:, 0] != seen[:, 1])[:, 0]
+    front = torch.where(seen[e, 0], mesh.wings[e, 0], mesh.wings[e, 1])
+    ends = mesh.edges[e]
+    at = points[ends]
+    middle = at.mean(1)
+    along = at[:, 1, :2] - at[:, 0, :2]
+    length = torch.linalg.norm(along, dim=1)
+    outward = torch.stack([-along[:, 1], along[:, 0]], 1) / length.clamp(min=1e-9)[:, None]
+    corners = mesh.faces[front]
+    other = corners[(corners != ends[:, :1]) & (corners != ends[:, 1:])]  # one a face
+    inside = ((points[other][:, :2] - middle[:, :2]) * outward).sum(1) > 0
+    outward = torch.where(inside[:, None], -outward, outward)
+    beside = (middle[:, :2] + 1.5 * outward).long()
+    value, gradient = _sample(view.distance, middle[:, :2])
+    steep = torch.linalg.norm(gradient, dim=1)
+    good = (at[:, :, 2] > 0).all(1) & (length >= 1e-9) & (middle[:, :2] >= 2.0).all(1)
+    good &= (middle[:, :2] <= size - 2.0).all(1) & (beside >= 0).all(1) & (beside < size).all(1)
+    near = beside.clamp(0, size - 1)
+    good &= (face[near[:, 1], near[:, 0]] < 0) & (value.abs() <= gate)
+    good &= (steep >= 0.3) & ((gradient * outward).sum(1) >= 0.5 * steep)
+    r = value * middle[:, 2] / focal / unit
+    turned = n[ends] @ view.rotation.T
+    ray = (at[:, :, :2] - size / 2) / focal
+    moved = (gradient[:, None] * (turned[:, :, :2] - ray * turned[:, :, 2:])).sum(2)
+    j = 0.5 * middle[:, 2:] / at[:, :, 2] * moved
+    weight = strength * length * good
+    # Into the front face's corners: the third one takes no part.
+    by_corner = ((corners[:, :, None] == ends[:, None]) * j[:, None]).sum(2)
+    square = [by_corner[:, p] * by_corner[:, q] for p in range(3) for q in range(p, 3)]
+    add_at(total, front, torch.cat([torch.stack(square, 1), -by_corner * r[:, None]], 1) * weight[:, None])
+    return dot(weight * r, r), int(good.sum())
+
+
+def _sample(image: Tensor, at: Tensor) -> tuple[Tensor, Tensor]:
+    """Bilinear value (N,) and gradient (N, 2) of `image` at pixel positions, centres at +0.5."""
+    n = image.shape[0]
+    place = at - 0.5
+    low = place.floor().clamp(0, n - 2)
+    i, j = low[:, 0].long(), low[:, 1].long()
+    fx, fy = (place - low).unbind(1)
+    a, b = image[j, i].double(), image[j, i + 1].double()
+    c, d = image[j + 1, i].double(), image[j + 1, i + 1].double()
+    value = (1 - fy) * ((1 - fx) * a + fx * b) + fy * ((1 - fx) * c + fx * d)
+    return value, torch.stack([(1 - fy) * (b - a) + fy * (d - c), (1 - fx) * (c - a) + fx * (d - b)], 1)
