@@ -11,6 +11,7 @@ _CHANGEABLE: Final = ("cancel", "suspend", "priority", "ttlSecondsAfterFinished"
 _FIXED: Final = (
     "engine", "input", "output", "cameras", "depth", "profile", "seed", "deterministic", "mesh", "texture", "quality",
     "nvdiffrec", "reconviagen", "limits", "deadlines", "retry", "pod",
+    "webhook", "queueName",
 )  # fmt: skip
 
 

@@ -63,13 +63,40 @@ class Toleration(JobModel):
     effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None
 
 
+_Quantity = Annotated[str, Field(max_length=16, pattern=r"^[0-9]+(\.[0-9]+)?(m|k|[MGT]|[KMGT]i)?$")]
+
+
+class PodResources(JobModel):
+    """What the runner gets beside its one accelerator."""
+
+    cpu: _Quantity | None = None
+    memory: _Quantity | None = None
+    """Requested, and the most it may use, /dev/shm included."""
+
+
 class PodOverrides(JobModel):
     """What a job may ask of its Pod, as far as the administrator's policy allows."""
 
+    resources: PodResources | None = None
     node_selector: Annotated[dict[str, Annotated[str, Field(max_length=63)]], Field(max_length=16)] | None = None
     tolerations: Annotated[list[Toleration], Field(max_length=16)] | None = None
     runtime_class_name: Annotated[str, Field(max_length=253)] | None = None
     priority_class_name: Annotated[str, Field(max_length=253)] | None = None
+
+
+class SecretRef(JobModel):
+    """A key of a Secret of the job's namespace; the Secret must have the label recon3d.io/allow=webhook."""
+
+    name: Annotated[str, Field(max_length=253, pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")]
+    key: Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[-._a-zA-Z0-9]+$")] = "secret"
+    """Its value is whsec_ and base64, as Standard Webhooks has it."""
+
+
+class Webhook(JobModel):
+    """Who is told when the job has ended, signed by the Standard Webhooks scheme."""
+
+    url: Annotated[str, Field(max_length=2048, pattern=r"^https://[^\s/?#@]+(/[^\s#]*)?$")]
+    secret_ref: SecretRef
 
 
 class ResourceSpec(JobSpec):
@@ -88,6 +115,9 @@ class ResourceSpec(JobSpec):
     ttl_seconds_after_finished: Annotated[int, Field(ge=0, le=10 * 365 * 86_400)] | None = None
     """The job is deleted, results and all, this long after it ended; without it, it is kept."""
     pod: PodOverrides | None = None
+    webhook: Webhook | None = None
+    queue_name: _Word | None = None
+    """A Kueue LocalQueue of the namespace, where the installation has Kueue."""
 
 
 OPERATOR_FIELDS: Final[frozenset[str]] = frozenset(
@@ -214,6 +244,19 @@ class CancellationStatus(_Status):
     expires_at: Annotated[str, Field(json_schema_extra={"format": "date-time"})]
 
 
+class WebhookStatus(_Status):
+    """Where the delivery stands."""
+
+    state: Literal["Pending", "Delivered", "Failed", "Disabled"]
+    """Failed: given up. Disabled: the receiver answered 410, it wants no more."""
+    attempts: int = 0
+    last_status: int | None = None
+    """Of the last answer."""
+    last_error: _Text | None = None
+    next_attempt_at: Annotated[str, Field(json_schema_extra={"format": "date-time"})] | None = None
+    delivered_at: Annotated[str, Field(json_schema_extra={"format": "date-time"})] | None = None
+
+
 class ResourceStatus(_Status):
     """What the operator knows; nobody else writes it."""
 
@@ -236,5 +279,6 @@ class ResourceStatus(_Status):
     error: ErrorStatus | None = None
     attempts: Annotated[list[AttemptStatus], Field(max_length=16)] | None = None
     cancellation: CancellationStatus | None = None
+    webhook: WebhookStatus | None = None
     started_at: Annotated[str, Field(json_schema_extra={"format": "date-time"})] | None = None
     finished_at: Annotated[str, Field(json_schema_extra={"format": "date-time"})] | None = None

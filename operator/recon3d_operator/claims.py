@@ -10,6 +10,11 @@ from recon3d_operator.model import Object
 from recon3d_operator.names import ALLOW
 
 
+def uses_of(obj: Object) -> list[str]:
+    """Return what jobs may use the object for: the words of its label, as in `input.webhook`."""
+    return str((obj["metadata"].get("labels") or {}).get(ALLOW, "")).replace("_", ".").split(".")
+
+
 async def refused_input(cluster: Cluster, job: Object) -> Recon3dError | None:
     """Return why the job may not use the volume that it names."""
     source = job["spec"]["input"].get("pvc")
@@ -22,8 +27,7 @@ async def refused_input(cluster: Cluster, job: Object) -> Recon3dError | None:
         if error.kind is Kind.GONE:
             return Recon3dError(Code.INPUT_NOT_FOUND, f"There is no PersistentVolumeClaim {name}.")
         raise
-    uses = str((claim["metadata"].get("labels") or {}).get(ALLOW, "")).replace("_", ".").split(".")
-    if "input" in uses:
+    if "input" in uses_of(claim):
         return None
     text = f"The PersistentVolumeClaim {name} lacks the label {ALLOW}=input."
     return Recon3dError(Code.INPUT_NOT_ALLOWED, text, suggestion="Ask the owner of the volume to label it.")

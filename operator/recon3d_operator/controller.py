@@ -53,6 +53,7 @@ class Controller:
         self.index = Index()
         self.work = WorkQueue(clock)
         self.submitter = Submitter(self.index, settings, clock, self.work.add)
+        self.webhooks: Callable[[Mapping[str, Any]], None] = lambda _job: None  # is told of every job
         self.capacity: Fact | None = None
         """The condition GPUCapacity of jobs that are not over."""
         self._progress: dict[Key, Mapping[str, Any]] = {}
@@ -88,6 +89,7 @@ class Controller:
             self._offer(key[0])
         elif self.index.put_job(job):
             self.work.add(key)
+            self.webhooks(job)
 
     def _told_pod(self, pod: Mapping[str, Any], gone: bool) -> None:
         key = self.index.drop_pod(pod) if gone else self.index.put_pod(pod)
@@ -152,8 +154,10 @@ class Controller:
         await apply(self.cluster, self.index, job, decision, self.clock())
         if not is_over(job):
             self.metrics.changed(job, job.get("status") or {}, decision.status)
-        if is_over(self.index.jobs.get(key) or job):
+        latest = self.index.jobs.get(key) or job
+        if is_over(latest):
             self._progress.pop(key, None)
+            self.webhooks(latest)
         self._offer(key[0])
 
     def _decide(self, key: Key, job: Object, refused: Recon3dError | None = None) -> Decision:
@@ -267,8 +271,6 @@ class Controller:
                 found = None
             same = found is not None and found["metadata"]["uid"] == obj["metadata"]["uid"]
             self.told(None if same else "DELETED", {**(found or obj), "kind": obj["kind"]} if same else obj)
-
-    # --- running
 
     async def run(self) -> None:
         """Work until cancelled."""

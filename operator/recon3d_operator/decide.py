@@ -144,7 +144,7 @@ class _Draft:
         if ended.error is None and ended.summary is not None:
             if self.cancel.confirmed and self.cancel.status is not None:
                 self.cancel = Cancellation({**self.cancel.status, "state": "TooLate"})
-            self.fields |= report.results(ended.summary, self.settings.store)
+            self.fields |= report.results(ended.summary, self._store)
             self.fields["progress"] = {"percent": 100, "updatedAt": stamp(self.now)}
             text = f"Verdict: {ended.summary.verdict}." if ended.summary.verdict else ""
             self.facts[SUCCEEDED] = ("True", "Completed", text)
@@ -165,7 +165,7 @@ class _Draft:
                 self.times.append(start)
             return self._finish(Phase.QUEUED)
         if ended.summary is not None:
-            self.fields |= report.results(ended.summary, self.settings.store)
+            self.fields |= report.results(ended.summary, self._store)
         return self._failed(error)
 
     # --- no run
@@ -226,6 +226,10 @@ class _Draft:
 
     # --- ends
 
+    @property
+    def _store(self) -> str:
+        return str((self.spec.get("output") or {}).get("ref") or self.settings.store)
+
     def _cancelled(self) -> Decision:
         self.facts[SUCCEEDED] = ("False", "Cancelled", "The job was cancelled.")
         self.fields["error"] = report.error(Recon3dError(Code.CANCELLED))
@@ -257,6 +261,8 @@ class _Draft:
             status["observedGeneration"] = generation
         if phase in TERMINAL:
             status["finishedAt"] = stamp(self.now)
+            if self.spec.get("webhook"):
+                status["webhook"] = {"state": "Pending", "attempts": 0}
         if self.attempts:
             status["attempts"] = self.attempts
             started = [attempt["startedAt"] for attempt in self.attempts if attempt.get("startedAt")]

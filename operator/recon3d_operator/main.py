@@ -28,13 +28,15 @@ from recon3d_operator.logs import configure
 from recon3d_operator.metrics import Metrics
 from recon3d_operator.pod import AUDIENCE
 from recon3d_operator.progress import Progress, RefusedError
-from recon3d_operator.serve import health_app, progress_app, serving, tls_context
+from recon3d_operator.serve import health_app, keep_fresh, progress_app, serving, tls_context
 from recon3d_operator.settings import Settings, SettingsError
 from recon3d_operator.startup import StartError, check
 from recon3d_operator.watching import Flags, list_all, watch
+from recon3d_operator.webhooks import Webhooks
 
 _LOG: Final = logging.getLogger(__name__)
 _POOL: Final = 64
+_FRESH_S: Final = 5.0
 STOPPED, WRONG_SETTINGS, UNFIT_CLUSTER, LEASE_LOST = 0, 2, 3, 4
 
 
@@ -78,6 +80,10 @@ class Operator:
         tasks = [asyncio.create_task(self._reconcile(controller)), asyncio.create_task(self._stopped_at_work())]
         if lease is not None:
             tasks.append(asyncio.create_task(lease.keep()))
+        webhooks = Webhooks(self._cluster, self._settings, time.time)
+        controller.webhooks = webhooks.told
+        if self._settings.webhooks:
+            tasks.append(asyncio.create_task(self._once_ready(webhooks.run())))
         capacity = Capacity(self._cluster, self._settings, controller, time.time)
         tasks.append(asyncio.create_task(self._once_ready(capacity.run())))
         watches = asyncio.create_task(watch(controller, self._settings, self._flags))
@@ -118,6 +124,9 @@ class Operator:
             tls = tls_context(settings.progress_cert, settings.progress_key)
             port = await servers.enter_async_context(serving(progress_app(self._progress), settings.progress_port, tls))
             _LOG.info("progress on port %d", port)
+            fresh = keep_fresh(tls, settings.progress_cert, settings.progress_key, _FRESH_S)
+            self._fresh = asyncio.create_task(fresh)  # kept, so that it is not collected
+            servers.callback(self._fresh.cancel)
 
     def _is_ready(self) -> bool:
         """Whether it works, or stands by as it should."""

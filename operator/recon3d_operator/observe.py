@@ -15,7 +15,7 @@ from recon3d_operator.rules.queue import SortKey, sort_key
 
 _GRAVES: Final = 2000
 _SPEC_OF_THE_DONE: Final = ("ttlSecondsAfterFinished",)
-_STATUS_OF_THE_DONE: Final = ("phase", "finishedAt")
+_STATUS_OF_THE_DONE: Final = ("phase", "finishedAt", "webhook")
 _META: Final = ("name", "namespace", "uid", "resourceVersion", "generation", "creationTimestamp", "deletionTimestamp")
 _POD_META: Final = (*_META, "labels", "annotations", "ownerReferences")
 

@@ -14,7 +14,16 @@ from recon3d_contract.job import JobSpec
 from recon3d_contract.resource import GROUP, KIND, VERSION, job_of
 
 from recon3d_operator.model import Object
-from recon3d_operator.names import ATTEMPT, FIRST_ENGINE, JOB_NAME, JOB_UID, RUNNER, SAFE_TO_EVICT, pod_name
+from recon3d_operator.names import (
+    ATTEMPT,
+    FIRST_ENGINE,
+    JOB_NAME,
+    JOB_UID,
+    QUEUE_NAME,
+    RUNNER,
+    SAFE_TO_EVICT,
+    pod_name,
+)  # fmt: skip
 from recon3d_operator.settings import Settings
 
 _USER: Final = 65532
@@ -36,6 +45,7 @@ def build_pod(job: Mapping[str, Any], attempt: int, settings: Settings) -> Objec
     meta, spec = job["metadata"], job_of(job["spec"])
     uid, name = str(meta["uid"]), str(meta["name"])
     volumes = _Volumes()
+    resources = _resources(job, settings)
     environment = _environment(spec, uid, attempt, settings, volumes)
     init = _preparation(uid, settings) if settings.store.startswith("pvc:") else []
     if spec.engine == "both" and settings.reconviagen_image:
@@ -46,13 +56,13 @@ def build_pod(job: Mapping[str, Any], attempt: int, settings: Settings) -> Objec
             mine["RECON3D_LOST"] = ",".join(f"{engine}={code}" for engine, code in lost.items())
         if FIRST_ENGINE not in lost:
             first = {**environment, "RECON3D_ENGINE": FIRST_ENGINE, "RECON3D_LEAVE": _PARTS}
-            init.append(_container(FIRST_ENGINE, settings.reconviagen_image, first, settings, volumes))
+            init.append(_container(FIRST_ENGINE, settings.reconviagen_image, first, resources, settings, volumes))
         environment |= mine
         image = settings.runner_image
     else:
         alone = spec.engine == "reconviagen" and settings.reconviagen_image
         image = alone or settings.runner_image
-    container = _container(RUNNER, image, environment, settings, volumes)
+    container = _container(RUNNER, image, environment, resources, settings, volumes)
     pod: Object = {
         "apiVersion": "v1",
         "kind": "Pod",
@@ -65,6 +75,7 @@ def build_pod(job: Mapping[str, Any], attempt: int, settings: Settings) -> Objec
                 JOB_UID: uid,
                 JOB_NAME: name,
                 ATTEMPT: str(attempt),
+                **({QUEUE_NAME: job["spec"]["queueName"]} if job["spec"].get("queueName") else {}),
             },
             "annotations": {SAFE_TO_EVICT: "false"},
             "ownerReferences": [
@@ -99,7 +110,8 @@ def build_pod(job: Mapping[str, Any], attempt: int, settings: Settings) -> Objec
     }
     if settings.image_pull_secrets:
         pod["spec"]["imagePullSecrets"] = [{"name": secret} for secret in settings.image_pull_secrets]
-    allowed = {key: value for key, value in (job["spec"].get("pod") or {}).items() if key in settings.pod_overrides}
+    asked = job["spec"].get("pod") or {}
+    allowed = {key: value for key, value in asked.items() if key in settings.pod_overrides and key != "resources"}
     pod["spec"].update({**settings.pod_defaults, **allowed})
     return pod
 
@@ -110,7 +122,9 @@ def lost_engines(job: Mapping[str, Any]) -> dict[str, str]:
     return {run["lostEngine"]: run.get("lostCode") or "INTERNAL" for run in attempts if run.get("lostEngine")}
 
 
-def _container(name: str, image: str, environment: Mapping[str, str], settings: Settings, volumes: _Volumes) -> Object:
+def _container(
+    name: str, image: str, environment: Mapping[str, str], resources: Object, settings: Settings, volumes: _Volumes
+) -> Object:
     digest = {"RECON3D_IMAGE_DIGEST": image.partition("@")[2]} if "@" in image else {}
     container: Object = {
         "name": name,
@@ -119,7 +133,7 @@ def _container(name: str, image: str, environment: Mapping[str, str], settings: 
         "command": ["recon3d-runner", "job"],
         # Kubernetes replaces $(NAME) in values; a job's text must arrive as it is.
         "env": [{"name": key, "value": value.replace("$", "$$")} for key, value in {**environment, **digest}.items()],
-        "resources": _resources(settings),
+        "resources": resources,
         "securityContext": _LOCKED,
         "volumeMounts": list(volumes.mounts),
         "terminationMessagePolicy": "File",
@@ -192,12 +206,7 @@ def _input(spec: JobSpec, settings: Settings, volumes: _Volumes) -> str:
 
 def _output(spec: JobSpec, uid: str, settings: Settings, volumes: _Volumes) -> str:
     if spec.output.ref is not None:
-        raise Recon3dError(
-            Code.INVALID_REQUEST,
-            "output.ref cannot be chosen in this installation; results go to its store.",
-            {"problems": [{"path": "output.ref", "problem": "must be left out"}]},
-            "Leave output.ref out.",
-        )
+        return spec.output.ref  # where the administrator allows it
     if not settings.store.startswith("pvc:"):
         return settings.store
     volumes.add("store", f"{_STORE}/jobs/{uid}", _store(settings), subPath=f"jobs/{uid}")
@@ -224,9 +233,12 @@ def _preparation(uid: str, settings: Settings) -> list[Object]:
     ]
 
 
-def _resources(settings: Settings) -> Object:
-    requests: dict[str, str] = {"cpu": settings.cpu, "memory": settings.memory}
-    limits: dict[str, str] = {"memory": settings.memory}
+def _resources(job: Mapping[str, Any], settings: Settings) -> Object:
+    asked = (job["spec"].get("pod") or {}).get("resources") or {}
+    given = asked if "resources" in settings.pod_overrides else {}
+    memory = given.get("memory") or settings.memory
+    requests: dict[str, str] = {"cpu": given.get("cpu") or settings.cpu, "memory": memory}
+    limits: dict[str, str] = {"memory": memory}
     if settings.device == "cuda":
         requests[settings.accelerator] = limits[settings.accelerator] = "1"
     return {"requests": requests, "limits": limits}

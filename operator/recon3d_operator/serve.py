@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import logging
+import os
 import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Final
 
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
 from recon3d_operator.progress import MAX_BODY, Progress, RefusedError
 
+_LOG: Final = logging.getLogger(__name__)
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -65,6 +70,31 @@ def _listen(port: int) -> socket.socket:
     if socket.has_dualstack_ipv6():
         return socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True)
     return socket.create_server(("", port))
+
+
+async def keep_fresh(context: ssl.SSLContext, certificate: str, key: str, every_s: float) -> None:
+    """Load the certificate anew whenever its file has changed: cert-manager and Secrets replace it in place."""
+    known = _version(certificate)
+    while True:
+        await asyncio.sleep(every_s)
+        found = _version(certificate)
+        if found is None or found == known:
+            continue
+        try:
+            context.load_cert_chain(certificate, key)
+        except (OSError, ssl.SSLError) as error:  # half replaced: the next look finds both
+            _LOG.warning("the certificate cannot be loaded anew: %s", error)
+        else:
+            known = found
+            _LOG.info("the certificate was loaded anew")
+
+
+def _version(path: str) -> tuple[int, int] | None:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns
 
 
 def tls_context(certificate: str, key: str) -> ssl.SSLContext:

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Final, get_type_hints
 
 _PREFIX: Final = "RECON3D_"
-_QUANTITY: Final = re.compile(r"^[0-9]+(\.[0-9]+)?(m|[KMGT]i?)?$")
+_QUANTITY: Final = re.compile(r"^[0-9]+(\.[0-9]+)?(m|k|[MGT]|[KMGT]i)?$")
 OVERRIDES: Final = ("nodeSelector", "tolerations", "runtimeClassName", "priorityClassName")
+POLICY: Final = ("resources", *OVERRIDES)
 
 
 class SettingsError(ValueError):
@@ -50,10 +51,23 @@ class Settings:
     grace_seconds: int = 10
     """From SIGTERM to SIGKILL."""
     pod_overrides: tuple[str, ...] = ()
-    """Which of nodeSelector, tolerations, runtimeClassName, priorityClassName a job may set."""
+    """Which of resources, nodeSelector, tolerations, runtimeClassName, priorityClassName a job may set."""
     input_hosts: tuple[str, ...] = ()
     """Hosts that https inputs may come from."""
     accept_licences: tuple[str, ...] = ()
+    output_refs: tuple[str, ...] = ()
+    """s3:// prefixes that a job's output.ref may lie below; without any, every result goes to the store."""
+    max_cpu: str = ""
+    """The most that a job's pod.resources may ask for; empty is no limit."""
+    max_memory: str = ""
+    kueue: bool = False
+    """Whether Kueue admits the Pods of jobs that name a queue; then no quota of ours gates them."""
+    webhooks: bool = False
+    """Whether jobs may have webhooks; the operator then reads the Secrets that they name."""
+    webhook_private_hosts: tuple[str, ...] = ()
+    """Hosts of webhooks that may have private addresses."""
+    webhook_base_s: float = 5.0
+    """Pause before a webhook's second attempt; the next are 60, 360, 1440 ... times as long."""
     store_secret: str = ""
     """Secret whose keys become the Pod's environment, for s3 stores."""
     progress_url: str = ""
@@ -116,12 +130,12 @@ class Settings:
             found.append(f"RECON3D_STORE={self.store!r}: must be pvc:<claim> or s3://bucket/prefix")
         found += [
             f"RECON3D_{name.upper()}={getattr(self, name)!r}: is not a quantity such as 500m or 8Gi"
-            for name in ("cpu", "memory", "shm", "scratch")
-            if not _QUANTITY.match(getattr(self, name))
+            for name in ("cpu", "memory", "shm", "scratch", "max_cpu", "max_memory")
+            if not _QUANTITY.match(getattr(self, name)) and (getattr(self, name) or not name.startswith("max_"))
         ]
-        unknown = sorted(set(self.pod_overrides) - set(OVERRIDES))
+        unknown = sorted(set(self.pod_overrides) - set(POLICY))
         if unknown:
-            found.append(f"RECON3D_POD_OVERRIDES: knows {', '.join(OVERRIDES)}, not {', '.join(unknown)}")
+            found.append(f"RECON3D_POD_OVERRIDES: knows {', '.join(POLICY)}, not {', '.join(unknown)}")
         unknown = sorted(set(self.pod_defaults) - set(OVERRIDES))
         if unknown:
             found.append(f"RECON3D_POD_DEFAULTS: knows {', '.join(OVERRIDES)}, not {', '.join(unknown)}")
@@ -129,7 +143,7 @@ class Settings:
             found.append("RECON3D_PROGRESS_CERT and RECON3D_PROGRESS_KEY belong together")
         if self.progress_url and not self.progress_url.startswith("https://"):
             found.append(f"RECON3D_PROGRESS_URL={self.progress_url!r}: must be an https address")
-        positive = ("max_running", "workers", "grace_seconds", "retry_base_s", "retry_max_s")
+        positive = ("max_running", "workers", "grace_seconds", "retry_base_s", "retry_max_s", "webhook_base_s")
         found += [f"RECON3D_{name.upper()}: must be more than 0" for name in positive if getattr(self, name) <= 0]
         return found
 
@@ -150,6 +164,10 @@ def _read(text: str, kind: Any) -> Any:
         return float(text)
     if kind is str:
         return text
+    if kind is bool:
+        if text not in ("true", "false"):
+            raise ValueError("must be true or false")
+        return text == "true"
     if kind == Mapping[str, Any]:
         value = json.loads(text)
         if not isinstance(value, dict):

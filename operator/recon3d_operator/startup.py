@@ -32,6 +32,8 @@ CAPACITY_RIGHTS: Final = (
     ("list", "", "nodes", ""),
 )
 """To tell what the cluster offers: in the jobs' namespaces, and for the whole cluster. It works without them."""
+WEBHOOK_RIGHTS: Final = (("get", "", "secrets", ""),)
+"""In each of the jobs' namespaces, if jobs may have webhooks."""
 PROGRESS_RIGHTS: Final = (("create", "authentication.k8s.io", "tokenreviews", ""),)
 """For the whole cluster, if progress is served."""
 
@@ -43,7 +45,8 @@ class StartError(RuntimeError):
 async def check(cluster: KubeCluster, settings: Settings) -> None:
     """Return if the operator can work. Raises StartError."""
     problems = await _missing_crd(cluster)
-    wanted = [(namespace, right, "") for namespace in settings.namespaces or ("",) for right in RIGHTS]
+    rights = (*RIGHTS, *(WEBHOOK_RIGHTS if settings.webhooks else ()))
+    wanted = [(namespace, right, "") for namespace in settings.namespaces or ("",) for right in rights]
     if settings.lease_namespace:  # get and update may be limited to the one Lease; a create cannot be
         names = ((right, "" if right[0] == "create" else settings.lease_name) for right in LEASE_RIGHTS)
         wanted += [(settings.lease_namespace, right, name) for right, name in names]

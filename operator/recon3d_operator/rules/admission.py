@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any, Final
+
 from recon3d_contract.errors import Code, Recon3dError
 from recon3d_contract.resource import job_of
 
 from recon3d_operator.model import Observed
 from recon3d_operator.settings import Settings
+
+_UNITS: Final = {
+    **{f"{prefix}i": 1024.0**power for power, prefix in enumerate("KMGT", start=1)},
+    **{prefix: 1000.0**power for power, prefix in enumerate("kMGT", start=1)},
+    "m": 0.001,
+}
 
 
 def refused_job(seen: Observed, settings: Settings) -> Recon3dError | None:
@@ -19,8 +28,39 @@ def refused_job(seen: Observed, settings: Settings) -> Recon3dError | None:
         job_of(seen.spec)
     except Recon3dError as error:
         return error
-    unwanted = sorted(set(seen.spec.get("pod") or {}) - set(settings.pod_overrides))
-    if unwanted:
-        text = f"This installation does not let a job set pod.{', pod.'.join(unwanted)}."
-        return Recon3dError(Code.INVALID_REQUEST, text, {"problems": [{"path": f"pod.{u}"} for u in unwanted]})
-    return None
+    return _against_policy(seen.spec, settings)
+
+
+def _against_policy(spec: Mapping[str, Any], settings: Settings) -> Recon3dError | None:
+    pod = spec.get("pod") or {}
+    problems = [(f"pod.{name}", "is not allowed here") for name in sorted(set(pod) - set(settings.pod_overrides))]
+    for name, most in (("cpu", settings.max_cpu), ("memory", settings.max_memory)):
+        wanted = (pod.get("resources") or {}).get(name)
+        if wanted and most and quantity(wanted) > quantity(most):
+            problems.append((f"pod.resources.{name}", f"may be at most {most} here"))
+    if spec.get("webhook") and not settings.webhooks:
+        problems.append(("webhook", "is not delivered by this installation"))
+    if spec.get("queueName") and not settings.kueue:
+        problems.append(("queueName", "needs Kueue, which this installation does not use"))
+    ref = (spec.get("output") or {}).get("ref")
+    if ref is not None and not below(str(ref), settings.output_refs):
+        problems.append(("output.ref", "must be left out here, or lie below a place that the administrator allows"))
+    if not problems:
+        return None
+    text = "; ".join(f"{path} {problem}" for path, problem in problems)
+    details = {"problems": [{"path": path, "problem": problem} for path, problem in problems]}
+    return Recon3dError(Code.INVALID_REQUEST, f"{text}.", details)
+
+
+def below(ref: str, places: tuple[str, ...]) -> bool:
+    """Whether `ref` is one of `places`, or lies below one."""
+    parts = ref.split("/")
+    return ".." not in parts and any(f"{ref.rstrip('/')}/".startswith(f"{place.rstrip('/')}/") for place in places)
+
+
+def quantity(text: str) -> float:
+    """Return a quantity such as 500m or 8Gi as a number."""
+    for suffix, factor in _UNITS.items():
+        if text.endswith(suffix):
+            return float(text.removesuffix(suffix)) * factor
+    return float(text)
