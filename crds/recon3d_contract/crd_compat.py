@@ -2,8 +2,8 @@
 
 crds/frozen/ holds each version as it was first released; a test compares. Within a version nothing may go away or
 grow stricter: no field removed, no type changed, no enum narrowed, no limit tightened, nothing newly required, no
-printer column or
-selectable field removed. What the operator alone writes (status) may lose nothing either: clients read it.
+printer column or selectable field removed. What the operator alone writes (status) may lose nothing either: clients
+read it.
 """
 
 from __future__ import annotations
