@@ -89,18 +89,18 @@ class Capacity:
         if self._told.get(namespace) == data:
             return
         folder = f"/api/v1/namespaces/{namespace}/configmaps"
-        body = {
-            "apiVersion": "v1",
-            "kind": "ConfigMap",
-            "metadata": {"name": CAPACITY, "labels": {"app.kubernetes.io/managed-by": "recon3d-operator"}},
-            "data": {**data, "updatedAt": stamp(self._clock())},
-        }
+        body: dict[str, Any] = {"apiVersion": "v1", "kind": "ConfigMap"}
+        body |= {"data": {**data, "updatedAt": stamp(self._clock())}}
         try:
             try:
+                # The chart makes it, so that it goes with the release: its labels stay as they are.
+                found = await self._cluster.request("GET", f"{folder}/{CAPACITY}")
+                body["metadata"] = found["metadata"]
                 written = await self._cluster.request("PUT", f"{folder}/{CAPACITY}", body)
             except ApiError as error:
                 if error.kind is not Kind.GONE:
                     raise
+                body["metadata"] = {"name": CAPACITY, "labels": {"app.kubernetes.io/managed-by": "recon3d-operator"}}
                 written = await self._cluster.request("POST", folder, body)
             if data.get("status") == "False" and data["reason"] != self._reason:
                 warning = Event("Warning", data["reason"], data["message"])

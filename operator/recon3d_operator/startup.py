@@ -28,7 +28,7 @@ RIGHTS: Final[tuple[tuple[str, str, str, str], ...]] = (
 LEASE_RIGHTS: Final = tuple((verb, "coordination.k8s.io", "leases", "") for verb in ("get", "create", "update"))
 """In the Lease's namespace, if there is one."""
 CAPACITY_RIGHTS: Final = (
-    *((verb, "", "configmaps", "") for verb in ("create", "update")),
+    *((verb, "", "configmaps", "") for verb in ("get", "create", "update")),
     ("list", "", "nodes", ""),
 )
 """To tell what the cluster offers: in the jobs' namespaces, and for the whole cluster. It works without them."""
