@@ -57,6 +57,10 @@ def test_the_gpu_s_settings(render):
     assert settings.pod_defaults == {"runtimeClassName": "nvidia", "priorityClassName": "studio-one-recon3d-runner"}
     assert settings.accept_licences == ("nvdiffrast",)
     assert settings.runner_image == "ghcr.io/recon3d/runner:0.1.0-nvdiffrec"
+    both = ("--set=image.reconviagen.repository=r", "--set=licenses.reconviagen.acceptNonCommercial=true")
+    settings = Settings.from_env(environment(pod_specs(render(*GPU, *both))["one-recon3d-operator"]))
+    assert settings.reconviagen_image == "ghcr.io/recon3d/r:0.1.0-reconviagen"
+    assert settings.accept_licences == ("nvdiffrast", "mip-splatting", "vggt-weights")
     assert find(docs, "PriorityClass")["preemptionPolicy"] == "Never"
 
 
@@ -117,6 +121,7 @@ def test_the_operator_has_the_rights_that_it_checks_and_no_other(render):
         assert rights_of(capacity) == set(startup.CAPACITY_RIGHTS)
     assert rights_of(find(docs, "Role", "operator-lease")["rules"]) == set(startup.LEASE_RIGHTS)
     assert rights_of(find(docs, "ClusterRole", "tokenreview")["rules"]) == set(startup.PROGRESS_RIGHTS)
+    assert rights_of(find(docs, "ClusterRole", "nodes")["rules"]) == {("list", "", "nodes", "")}
     definition = find(docs, "ClusterRole", "definition")["rules"]
     assert rights_of(definition) == {("get", "apiextensions.k8s.io", "customresourcedefinitions", "")}
     assert definition[0]["resourceNames"] == ["reconstructionjobs.recon3d.io"]
@@ -161,6 +166,7 @@ def test_each_namespace_has_its_own_pieces(render):
     ("change", "text"),
     [
         (("--set=device=cuda",), "licenses.nvdiffrast.acceptNonCommercial=true"),
+        (("--set=image.reconviagen.repository=r",), "licenses.reconviagen.acceptNonCommercial=true"),
         (("--set=api.replicas=2",), "store.pvc.accessMode=ReadWriteMany"),
         (("--set=api.autoscaling.enabled=true",), "one api replica only"),
         (("--set=store.pvc.accessMode=ReadWriteOncePod",), "ReadWriteOncePod lets one Pod in"),

@@ -2,6 +2,9 @@
 {{- define "recon3d.operatorEnv" -}}
 {{- $full := include "recon3d.fullname" . -}}
 RECON3D_RUNNER_IMAGE: {{ include "recon3d.runnerImage" . | quote }}
+{{- if .Values.image.reconviagen.repository }}
+RECON3D_RECONVIAGEN_IMAGE: {{ include "recon3d.image" (dict "root" . "name" "reconviagen" "tag" (printf "%s-reconviagen" .Chart.AppVersion)) | quote }}
+{{- end }}
 RECON3D_IMAGE_PULL_POLICY: {{ .Values.image.pullPolicy }}
 RECON3D_STORE: {{ include "recon3d.store" . | quote }}
 RECON3D_NAMESPACES: {{ splitList "\n" (include "recon3d.namespaces" . | trim) | join "," | quote }}
