@@ -143,6 +143,8 @@ lock: ## resolve requirements/*.txt anew (needs uv); UPGRADE=1 takes the newest 
 	@$(LOCK) --universal -c requirements/dev.txt --extra runner --extra s3 pyproject.toml -o requirements/runner-cpu.txt
 	@$(LOCK) --universal -c requirements/dev.txt --extra runner --extra cuda --extra s3 pyproject.toml \
 		-o requirements/runner-nvdiffrec.txt
+	@$(subst 3.11,3.10,$(LOCK)) --python-platform x86_64-manylinux_2_28 --extra runner --extra s3 pyproject.toml \
+		requirements/reconviagen.in -o requirements/runner-reconviagen.txt
 	@$(LOCK) $(if $(UPGRADE),--upgrade) requirements/blender.in -o requirements/blender.txt
 
 .PHONY: clean

@@ -22,7 +22,7 @@ def packages(path: Path) -> dict[str, list[str]]:
 
 
 def test_there_are_requirements_for_every_environment() -> None:
-    images = ["build.txt", "operator.txt", "runner-cpu.txt", "runner-nvdiffrec.txt"]
+    images = ["build.txt", "operator.txt", "runner-cpu.txt", "runner-nvdiffrec.txt", "runner-reconviagen.txt"]
     assert [path.name for path in PINNED] == sorted(["blender.txt", "dev.txt", "uv.txt", *images])
 
 
