@@ -7,6 +7,7 @@ replaced by the block NAME. tests/unit/tooling/test_tooling_docs.py fails where 
 from __future__ import annotations
 
 import ast
+import dataclasses
 import inspect
 import json
 import re
@@ -18,13 +19,18 @@ from typing import Any
 from pydantic import BaseModel
 from recon3d_contract import spec
 from recon3d_contract.conventions import POSITION, UP, VIEWS
+from recon3d_contract.crd import crd
 from recon3d_contract.errors import TABLE
 from recon3d_contract.phases import TRANSITIONS, Phase
+from recon3d_contract.resource import OPERATOR_FIELDS
 from recon3d_contract.stages import WEIGHTS
+from recon3d_operator.cluster.refusals import TABLE as REFUSALS
+from recon3d_operator.settings import Settings
 from recon3d_runner.engines.nvdiffrec import profiles
 
 ROOT = Path(__file__).resolve().parent.parent
-DOCUMENTS = ("README.md", "architecture.md", "docs/job.md")
+DOCUMENTS = ("README.md", "architecture.md", "docs/job.md", "docs/operator.md")
+_CLUSTER = crd()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]
 _BLOCK = re.compile(r"(<!-- begin: ([a-z-]+) -->\n).*?(<!-- end: \2 -->)", re.DOTALL)
 
 
@@ -110,7 +116,7 @@ def phases() -> str:
     return "\n".join([*lines, "```"])
 
 
-def _meanings(model: type[BaseModel]) -> dict[str, str]:
+def _meanings(model: type[Any]) -> dict[str, str]:
     """The strings that stand below the fields in the model's source, first paragraph, on one line."""
     body = ast.parse(inspect.getsource(model)).body[0]
     found: dict[str, str] = {}
@@ -140,7 +146,8 @@ def _allowed(schema: dict[str, Any], definitions: dict[str, Any]) -> str:
     if high is not None:
         above = "" if low is not None else "above "
         return f"{above}{schema.get('exclusiveMinimum', low):,} to {high:,}".replace(".0 ", " ").removesuffix(".0")
-    return {"boolean": "`true`, `false`", "object": "object"}.get(str(schema.get("type")), "text")
+    known = {"boolean": "`true`, `false`", "string": "time" if schema.get("format") == "date-time" else "text"}
+    return known.get(str(schema.get("type")), str(schema.get("type") or "text"))
 
 
 def _fields(model: type[BaseModel], prefix: str, definitions: dict[str, Any]) -> Iterator[list[str]]:
@@ -201,6 +208,53 @@ def benchmarks() -> str:
     return "\n\n".join(re.sub(r"^#", "###", text, flags=re.MULTILINE) for text in texts)
 
 
+def _schema_rows(schema: dict[str, Any], prefix: str) -> Iterator[list[str]]:
+    for name, child in (schema.get("properties") or {}).items():
+        items = child.get("items") or {}
+        inner, mark = (items, "[]") if items.get("properties") else (child, "")
+        if inner.get("properties"):
+            yield from _schema_rows(inner, f"{prefix}{name}{mark}.")
+            continue
+        default = f"`{json.dumps(child['default'])}`" if "default" in child else ""
+        allowed = "an error's code" if "INTERNAL" in child.get("enum", ()) else _allowed(child, {})
+        yield [f"`{prefix}{name}`", allowed, default, child.get("description", "")]
+
+
+def cluster_spec() -> str:
+    """The fields of spec that only a ReconstructionJob has."""
+    rows = _schema_rows(_CLUSTER["spec"], "")
+    ours = [row for row in rows if row[0].strip("`").split(".")[0] in OPERATOR_FIELDS]
+    return table(["field", "allowed", "default", "meaning"], ours)
+
+
+def status() -> str:
+    """The fields of status."""
+    rows = _schema_rows(_CLUSTER["status"], "")
+    return table(["field", "type or values", "meaning"], [[row[0], row[1], row[3]] for row in rows])
+
+
+def refusals() -> str:
+    """What the API server's refusals of a Pod mean."""
+    kinds = {
+        "wait": "tried again when the quota changes",
+        "retry": "tried again soon",
+        "help": "somebody must act",
+        "refused": "the job fails",
+    }
+    rows = [[f"`{row.reason}`", kinds[row.kind.value], row.advice] for row in REFUSALS if row.kind.value in kinds]
+    return table(["reason", "what follows", "advice"], rows)
+
+
+def operator_settings() -> str:
+    """The operator's variables."""
+    meanings = _meanings(Settings)
+    rows = []
+    for each in dataclasses.fields(Settings):
+        given = "" if each.default in (dataclasses.MISSING, "", ()) else f"`{each.default}`"
+        rows.append([f"`RECON3D_{each.name.upper()}`", given, meanings.get(each.name, "")])
+    return table(["variable", "default", "meaning"], rows)
+
+
 BLOCKS: dict[str, Callable[[], str]] = {
     "errors": errors,
     "views": views,
@@ -212,6 +266,10 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "job": job,
     "example": example,
     "benchmarks": benchmarks,
+    "cluster-spec": cluster_spec,
+    "status": status,
+    "refusals": refusals,
+    "operator-settings": operator_settings,
 }
 
 

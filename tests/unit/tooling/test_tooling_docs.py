@@ -12,7 +12,7 @@ from types import ModuleType
 import pytest
 
 ROOT = Path(__file__).resolve().parents[3]
-DOCUMENTS = ("README.md", "architecture.md", "CHANGELOG.md", "docs/job.md", "examples/README.md")
+DOCUMENTS = ("README.md", "architecture.md", "CHANGELOG.md", "docs/job.md", "docs/operator.md", "examples/README.md")
 # architecture.md says so: a short path lies in the runner.
 BASES = (ROOT, ROOT / "runner/recon3d_runner")
 TOP = ("api", "benchmarks", "charts", "crds", "docs", "examples", "operator", "requirements", "runner", "tests")
