@@ -30,7 +30,7 @@ LINEAR: Final = 9729
 LINEAR_MIPMAP_LINEAR: Final = 9987
 CLAMP_TO_EDGE: Final = 33071
 
-PNG_LEVEL: Final = 6
+PNG_LEVEL: Final = 4
 PNG_LIMIT: Final = 10 * 1024 * 1024
 """Bytes of PNG above which the texture becomes a JPEG; below, the base colour is exact."""
 JPEG_QUALITY: Final = 95

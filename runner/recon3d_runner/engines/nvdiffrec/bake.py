@@ -18,7 +18,7 @@ from scipy import ndimage, sparse
 from scipy.sparse.linalg import cg
 
 from recon3d_runner.engines.nvdiffrec.geometry import edge_table
-from recon3d_runner.engines.nvdiffrec.gutters import spread
+from recon3d_runner.engines.nvdiffrec.gutters import Gutters, gutters, spread
 from recon3d_runner.engines.nvdiffrec.unwrap import Atlas
 from recon3d_runner.raster import Rasteriser
 from recon3d_runner.raster.cpu import project, rasterize, vertex_normals
@@ -245,11 +245,16 @@ def vertex_colours(texels: TexelMap, faces: I32, count: int, colour: F32, weight
     return np.clip(out, 0, 1)
 
 
-def fill(texels: TexelMap, faces: I32, count: int, colour: F32, weight: F32) -> tuple[F32, Bool]:
-    """Colour unseen texels harmonically and the gutters by their nearest texel. Returns it and the unseen mask."""
+def fill(
+    texels: TexelMap, faces: I32, count: int, colour: F32, weight: F32, plan: Gutters | None = None
+) -> tuple[F32, Bool]:
+    """Colour unseen texels harmonically and the gutters from nearby. Returns it and the unseen mask.
+
+    `plan` is the gutters' of these texels, where the caller has it.
+    """
     unseen = (texels.face >= 0) & (weight <= 0)
     colour = colour.copy()
     if unseen.any():
         vertex = vertex_colours(texels, faces, count, colour, weight)
         _from_vertices(texels.face, texels.bary, faces, vertex, unseen, colour)
-    return spread(colour, texels.face >= 0), unseen
+    return spread(colour, gutters(texels.face >= 0) if plan is None else plan), unseen

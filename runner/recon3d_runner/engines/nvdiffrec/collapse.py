@@ -7,6 +7,9 @@ that a closed manifold stays one and keeps its genus. Costs are quadrics (Garlan
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final
+
 import numpy as np
 from numba import njit
 
@@ -14,6 +17,9 @@ from recon3d_runner.engines.nvdiffrec.level_set import compact
 from recon3d_runner.engines.nvdiffrec.remesh import face_normal, vertex_faces
 from recon3d_runner.surface import face_normals
 from recon3d_runner.types import F64, I32
+
+PARTS: Final = 16
+"""Of the faces whose edges are judged side by side."""
 
 
 @njit(cache=True, nogil=True)
@@ -80,18 +86,22 @@ def _best_point(q: F64, mid: F64, pull: float, out: F64) -> float:
 
 
 @njit(cache=True, nogil=True)
-def _edge_costs(vertices: F64, faces: I32, q: F64, pull: float, length_weight: float) -> tuple[F64, I32]:
-    """Cost and (f, k) code of every edge once (from the face where its first corner is the smaller index)."""
-    n = faces.shape[0]
-    cost = np.empty(n * 3 // 2)
-    code = np.empty(n * 3 // 2, np.int32)
+def _edge_costs(
+    vertices: F64, faces: I32, q: F64, pull: float, length_weight: float, first: int, last: int
+) -> tuple[F64, I32]:
+    """Cost and (f, k) code of every edge once, from the face where its first corner is the smaller index.
+
+    Looks at the faces [first, last).
+    """
+    cost = np.empty((last - first) * 3)
+    code = np.empty((last - first) * 3, np.int32)
     m = 0
     point = np.empty(3)
     mid = np.empty(3)
-    for f in range(n):
+    for f in range(first, last):
         for k in range(3):
             u, v = faces[f, k], faces[f, (k + 1) % 3]
-            if u > v or m >= cost.shape[0]:
+            if u > v:
                 continue
             length2 = 0.0
             for c in range(3):
@@ -202,6 +212,18 @@ def _collapse_pass(
     return target, done
 
 
+def _all_edge_costs(vertices: F64, faces: I32, q: F64, pull: float, length_weight: float) -> tuple[F64, I32]:
+    """`_edge_costs` of all faces, parts of them side by side."""
+    bounds = np.linspace(0, len(faces), PARTS + 1).astype(int)
+
+    def one(k: int) -> tuple[F64, I32]:
+        return _edge_costs(vertices, faces, q, pull, length_weight, int(bounds[k]), int(bounds[k + 1]))
+
+    with ThreadPoolExecutor() as pool:
+        found = list(pool.map(one, range(PARTS)))
+    return np.concatenate([cost for cost, _ in found]), np.concatenate([code for _, code in found])
+
+
 def decimate(vertices: F64, faces: I32, max_faces: int, uniform: float = 1e-3) -> tuple[F64, I32]:
     """Collapse edges until at most `max_faces` are left (or nothing more can go without harm).
 
@@ -215,7 +237,7 @@ def decimate(vertices: F64, faces: I32, max_faces: int, uniform: float = 1e-3) -
         q = _quadrics(vertices, faces)
         mean2 = area / len(faces) * 4 / np.sqrt(3)
         pull = 1e-3 * area / len(vertices)
-        cost, code = _edge_costs(vertices, faces, q, pull, uniform * mean2)
+        cost, code = _all_edge_costs(vertices, faces, q, pull, uniform * mean2)
         # The cheapest third is enough for one pass and keeps the order honest.
         share = max(1, len(cost) // 3)
         cheapest = np.argpartition(cost, share - 1)[:share] if share < len(cost) else np.arange(len(cost))

@@ -10,6 +10,7 @@ from recon3d_contract.errors import Code, Recon3dError
 from recon3d_contract.spec import JobSpec
 
 from recon3d_runner.engines.nvdiffrec import bake, collapse, fusion, geometry, profiles, remesh, repair, texture, unwrap
+from recon3d_runner.engines.nvdiffrec.gutters import gutters
 from recon3d_runner.raster import Rasteriser
 from recon3d_runner.raster.cpu import vertex_normals
 from recon3d_runner.run import Run
@@ -53,14 +54,15 @@ def reconstruct(scene: Scene, spec: JobSpec, rasteriser: Rasteriser, run: Run) -
     with run.stage("unwrap"):
         atlas = unwrap.unwrap(vertices, faces, scene.views, plan.texture_limit, plan.texture_size, rasteriser, run)
     with run.stage("texture"):
-        texels = bake.texel_map(atlas)
-        run.tick(0.05)
         with ThreadPoolExecutor() as pool:
-            sights = list(pool.map(lambda view: bake.look(vertices, faces, view, rasteriser), scene.views))
+            looking = pool.map(lambda view: bake.look(vertices, faces, view, rasteriser), scene.views)
+            texels = bake.texel_map(atlas)
+            planning = pool.submit(gutters, texels.face >= 0)
+            sights, plan_around = list(looking), planning.result()
         run.tick(0.15)
         colour, weight = bake.gather(texels, vertices, faces, sights)
         run.tick(0.25)
-        colour, unseen = bake.fill(texels, faces, len(vertices), colour, weight)
+        colour, unseen = bake.fill(texels, faces, len(vertices), colour, weight, plan_around)
         run.tick(0.35)
         colour, _ = texture.optimise(
             colour,
@@ -68,7 +70,7 @@ def reconstruct(scene: Scene, spec: JobSpec, rasteriser: Rasteriser, run: Run) -
             faces,
             atlas,
             sights,
-            texels.face >= 0,
+            plan_around,
             plan.texture_iterations,
             PRIOR,
             plan.stride,

@@ -3,7 +3,8 @@
 A point is solid unless some view proves it empty: it lies outside that view's silhouette or in front of the
 surface that the view's depth shows. The field is the largest of the views' signed distances, negative
 inside. Unlike an average of distances (TSDF), the maximum keeps sheets thinner than the truncation, and what
-no view sees is closed by the visual hull. Noise is left to the geometry pass.
+no view sees is closed by the visual hull. Noise is left to the geometry pass: a filter here would cost sheets of
+less than two voxels.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from numba import njit
 from scipy import ndimage
 from scipy.spatial import cKDTree
 
-from recon3d_runner.engines.nvdiffrec.level_set import extract, keep_solids, soften
+from recon3d_runner.engines.nvdiffrec.level_set import extract, keep_solids
 from recon3d_runner.run import Run
 from recon3d_runner.types import F32, F64, I32, View
 
@@ -240,9 +241,8 @@ def fuse(
     prepared = prepare_all(views) if prepared is None else prepared
     run.tick(0.2)
     field = carve(views, prepared, origin, step, resolution, run)
-    smooth = soften(field, 0.6)
     run.tick(0.8)
-    if not smooth.min() < 0 < smooth.max():
+    if not field.min() < 0 < field.max():
         return np.zeros((0, 3)), np.zeros((0, 3), np.int32), step
-    vertices, faces = extract(smooth, origin, step)
+    vertices, faces = extract(field, origin, step)
     return (*keep_solids(vertices, faces), step)

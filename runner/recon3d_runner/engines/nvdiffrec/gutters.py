@@ -2,66 +2,89 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 from numba import njit
 
-from recon3d_runner.types import F32, Bool
+from recon3d_runner.types import F32, I32, Bool
 
 RINGS: Final = 32
 """Texels around a chart that take its colours: what the mip levels in use can reach."""
 
 
+@dataclass(frozen=True)
+class Gutters:
+    """Where the texels outside all charts take their colours from."""
+
+    source: I32
+    """(T, T) flat index of a chart's texel nearby, of the texel itself in a chart, -1 far from all charts."""
+
+
+def gutters(inside: Bool) -> Gutters:
+    """Plan for charts that cover the texels `inside` (T, T)."""
+    source = np.where(inside, np.arange(inside.size, dtype=np.int32).reshape(inside.shape), np.int32(-1))
+    _grow(source, RINGS)
+    return Gutters(source)
+
+
 @njit(cache=True, nogil=True)
-def _bleed(colour: F32, inside: Bool, rings: int) -> None:
-    """Hand colours outward by `rings` texels, ring by ring, and give the rest their mean; in place."""
-    size = inside.shape[0]
-    known = inside.copy()
-    front = np.empty((0, 2), np.int32)
-    total = np.zeros(3)
+def _grow(source: I32, rings: int) -> None:
+    """Hand sources outward by `rings` texels, ring by ring; in place."""
+    size = source.shape[0]
+    front = np.empty(1 << 16, np.int32)
     count = 0
     for j in range(size):
         for i in range(size):
-            if inside[j, i]:
+            if source[j, i] < 0:
+                continue
+            if (
+                (i > 0 and source[j, i - 1] < 0)
+                or (i < size - 1 and source[j, i + 1] < 0)
+                or (j > 0 and source[j - 1, i] < 0)
+                or (j < size - 1 and source[j + 1, i] < 0)
+            ):
+                if count == front.shape[0]:
+                    front = np.concatenate((front, np.empty_like(front)))
+                front[count] = j * size + i
                 count += 1
-                for k in range(3):
-                    total[k] += colour[j, i, k]
-    for ring in range(rings):
-        # The first ring lies beside the charts, each other one beside the ring before.
-        limit = size * size if ring == 0 else front.shape[0]
+    for _ in range(rings):
+        following = np.empty(max(8 * count, 1), np.int32)
         found = 0
-        for phase in range(2):
-            if phase == 1:
-                following = np.empty((found, 2), np.int32)
-                found = 0
-            for n in range(limit):
-                y, x = (n // size, n % size) if ring == 0 else (front[n, 0], front[n, 1])
-                if ring == 0 and not inside[y, x]:
-                    continue
-                for dy, dx in ((-1, 0), (0, -1), (0, 1), (1, 0), (-1, -1), (-1, 1), (1, -1), (1, 1)):
-                    j, i = y + dy, x + dx
-                    if j < 0 or i < 0 or j >= size or i >= size or known[j, i]:
+        for n in range(count):
+            y, x = front[n] // size, front[n] % size
+            for dj in range(-1, 2):
+                for di in range(-1, 2):
+                    j, i = y + dj, x + di
+                    if j < 0 or i < 0 or j >= size or i >= size or source[j, i] >= 0:
                         continue
-                    if phase == 0:
-                        found += 1  # an upper bound: a texel may be met from several sides
-                    else:
-                        known[j, i] = True
-                        colour[j, i] = colour[y, x]
-                        following[found, 0], following[found, 1] = j, i
-                        found += 1
-        front = following[:found]
-        if found == 0:
+                    source[j, i] = source[y, x]
+                    following[found] = j * size + i
+                    found += 1
+        front, count = following, found
+        if count == 0:
             break
+
+
+@njit(cache=True, nogil=True)
+def _spread(colour: F32, source: I32, out: F32) -> None:
+    flat, planned, written = colour.reshape(-1, 3), source.ravel(), out.reshape(-1, 3)
+    total = np.zeros(3)
+    count = 0
+    for n in range(planned.shape[0]):
+        if planned[n] == n:
+            count += 1
+            for k in range(3):
+                total[k] += flat[n, k]
     mean = (total / max(count, 1)).astype(np.float32)
-    for j in range(size):
-        for i in range(size):
-            if not known[j, i]:
-                colour[j, i] = mean
+    for n in range(planned.shape[0]):
+        for k in range(3):
+            written[n, k] = flat[planned[n], k] if planned[n] >= 0 else mean[k]
 
 
-def spread(colour: F32, inside: Bool) -> F32:
-    """Give gutter texels the colour of an inside texel nearby, those far from all charts the mean colour."""
-    out: F32 = colour.copy()
-    _bleed(out, inside, RINGS)
+def spread(colour: F32, plan: Gutters) -> F32:
+    """Give gutter texels the colour of a chart's texel nearby, those far from all charts the mean colour."""
+    out: F32 = np.empty_like(colour)
+    _spread(np.ascontiguousarray(colour), plan.source, out)
     return out

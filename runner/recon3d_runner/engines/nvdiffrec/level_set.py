@@ -2,32 +2,9 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
-
 import numpy as np
-from scipy import ndimage
 
 from recon3d_runner.types import F32, F64, I32
-
-
-def soften(field: F32, sigma: float) -> F32:
-    """Gaussian filter, slab by slab side by side; the same bytes as ndimage.gaussian_filter's."""
-    slabs = np.array_split(np.arange(field.shape[0]), 16)
-    out: F32 = np.empty_like(field)
-    half: F32 = np.empty_like(field)
-
-    def first(k: int) -> None:
-        part = slice(int(slabs[k][0]), int(slabs[k][-1]) + 1)
-        half[:, part] = ndimage.gaussian_filter1d(field[:, part], sigma, 0)
-
-    def others(k: int) -> None:
-        part = slice(int(slabs[k][0]), int(slabs[k][-1]) + 1)
-        out[part] = ndimage.gaussian_filter1d(ndimage.gaussian_filter1d(half[part], sigma, 1), sigma, 2)
-
-    with ThreadPoolExecutor() as pool:
-        list(pool.map(first, range(len(slabs))))
-        list(pool.map(others, range(len(slabs))))
-    return out
 
 
 def extract(field: F32, origin: F64, step: float) -> tuple[F64, I32]:

@@ -22,7 +22,7 @@ from numba import njit
 
 from recon3d_runner.engines.nvdiffrec.bake import Sight
 from recon3d_runner.engines.nvdiffrec.geometry import CALMER, PATIENCE
-from recon3d_runner.engines.nvdiffrec.gutters import spread
+from recon3d_runner.engines.nvdiffrec.gutters import Gutters, spread
 from recon3d_runner.engines.nvdiffrec.sampling import apply, apply_transpose, pyramid, pyramid_transpose
 from recon3d_runner.engines.nvdiffrec.unwrap import Atlas
 from recon3d_runner.raster import Rasteriser, TensorRasteriser
@@ -30,7 +30,7 @@ from recon3d_runner.raster.cpu import project
 from recon3d_runner.raster.kernels import face_lod
 from recon3d_runner.run import Run
 from recon3d_runner.surface import face_normals
-from recon3d_runner.types import F32, F64, I32, Bool
+from recon3d_runner.types import F32, F64, I32
 
 SETTLED: Final = 1e-4
 """Share of the first gradient's square at which pass 2 is done."""
@@ -139,7 +139,7 @@ def optimise(
     faces: I32,
     atlas: Atlas,
     sights: Sequence[Sight],
-    inside: Bool,
+    plan: Gutters,
     iterations: int,
     prior: float,
     stride: int,
@@ -148,7 +148,7 @@ def optimise(
 ) -> tuple[F32, list[float]]:
     """Run pass 2 from the projected texture `start` (T, T, 3).
 
-    inside (T, T): texels of charts; prior: mu; stride: pixels skipped on coarse profiles. Returns the texture
+    plan: the gutters around the charts; prior: mu; stride: pixels skipped on coarse profiles. Returns the texture
     and the weighted mean squared error before every iteration.
     """
     with ThreadPoolExecutor() as pool:
@@ -164,7 +164,7 @@ def optimise(
 
     x, first, squares = _patiently(_solver(samples, depth, atlas.size, rasteriser), start, iterations, prior, tick, run)
     losses = [square / weight / 3 for square in (first, *squares)]
-    return spread(np.clip(start + x, 0, 1), inside), losses
+    return spread(np.clip(start + x, 0, 1), plan), losses
 
 
 def _solver(samples: list[Samples], depth: int, size: int, rasteriser: Rasteriser) -> Solver:

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 import trimesh
+from drawn_objects import sheet
+from drawn_scenes import photograph
 from recon3d_runner.engines.nvdiffrec import fusion, level_set
 from recon3d_runner.quality.mesh_checks import check_mesh
 from recon3d_runner.raster.cpu import project
@@ -60,6 +62,19 @@ def test_silhouettes_alone_give_the_hull(taken: Any, run: Any) -> None:
         np.linalg.norm(vertices.min(0) - thing.vertices.min(0)),
     )
     assert max(spread) < 2 * step
+
+
+@pytest.mark.parametrize("voxels_thick", [1.4, 1.8])
+def test_a_sheet_of_less_than_two_voxels_survives(run: Any, voxels_thick: float) -> None:
+    """No filter between carving and extraction may eat it."""
+    thing = sheet(0.05)
+    pictures = photograph(thing, size=256, encoding="black-near", bits=16)
+    low, high = fusion.bounds(pictures.truth)
+    voxels = int((high - low).max() / (0.05 / 1.25 / voxels_thick)) + 6
+    found = check_mesh(*fusion.fuse(pictures.truth, voxels, run)[:2])
+    exact = check_mesh(thing.vertices, thing.faces)
+    assert (found.components, found.genus, found.watertight) == (1, (0,), True)
+    assert found.volume == pytest.approx(exact.volume, rel=0.2)
 
 
 def test_a_sheet_of_less_than_three_voxels_survives(taken: Any, run: Any) -> None:

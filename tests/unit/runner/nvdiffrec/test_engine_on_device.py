@@ -10,6 +10,7 @@ import torch
 import trimesh
 from recon3d_contract.errors import Code
 from recon3d_runner.engines.nvdiffrec import bake, fusion, geometry, texture, unwrap
+from recon3d_runner.engines.nvdiffrec.gutters import gutters
 from recon3d_runner.engines.nvdiffrec.on_device import sums
 from recon3d_runner.engines.nvdiffrec.on_device import texture as tensors
 from recon3d_runner.raster import Fragments, TensorRasteriser, open_rasteriser
@@ -106,7 +107,7 @@ def painted(taken: Any, run: Any) -> Any:
     filled, _ = bake.fill(texels, f, len(v), colour, weight)
 
     def optimise(rasteriser: Any) -> tuple[Any, list[float]]:
-        return texture.optimise(filled, v, f, atlas, sights, texels.face >= 0, 5, 0.3, 1, rasteriser, run)
+        return texture.optimise(filled, v, f, atlas, sights, gutters(texels.face >= 0), 5, 0.3, 1, rasteriser, run)
 
     return optimise
 

@@ -15,6 +15,7 @@ from drawn_scenes import Pictures, Recorder, photograph
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from recon3d_runner.engines.nvdiffrec import bake, texture, unwrap
+from recon3d_runner.engines.nvdiffrec.gutters import RINGS, gutters, spread
 from recon3d_runner.quality.evaluate import evaluate
 from recon3d_runner.quality.leave_one_out import leave_one_out
 from recon3d_runner.quality.uv_checks import check_uv
@@ -86,8 +87,8 @@ def work(thing: Drawn, pictures: Pictures) -> Worked:
     sights = [bake.look(v, f, view, CPU) for view in views]
     colour, weight = bake.gather(texels, v, f, sights)
     filled, unseen = bake.fill(texels, f, len(v), colour, weight)
-    inside = texels.face >= 0
-    final, losses = texture.optimise(filled, v, f, atlas, sights, inside, 6, 0.3, 1, CPU, run)
+    plan = gutters(texels.face >= 0)
+    final, losses = texture.optimise(filled, v, f, atlas, sights, plan, 6, 0.3, 1, CPU, run)
     return Worked(thing, pictures, atlas, texels, colour, weight, filled, unseen, final, losses, run)
 
 
@@ -274,3 +275,22 @@ def test_views_that_share_no_surface_are_not_judged() -> None:
     box = Drawn(box.vertices, box.faces, sides)
     found = leave_one_out(box.vertices, box.faces, photograph(box, size=256).truth, CPU)
     assert set(found.values()) == {None}
+
+
+def test_gutters_take_a_nearby_colour_and_the_rest_the_mean() -> None:
+    inside = np.zeros((256, 256), bool)
+    inside[20:60, 30:70] = inside[20:60, 80:120] = True
+    colour = np.zeros((256, 256, 3), np.float32)
+    colour[:, :75, 0], colour[:, 75:, 1] = 1, 0.5
+    found = spread(colour, gutters(inside))
+    np.testing.assert_array_equal(found[inside], colour[inside])
+    distance = ndimage.distance_transform_cdt(~inside, "chessboard")
+    left, right = (ndimage.distance_transform_cdt(~(inside & side), "chessboard") for side in halves(256, 75))
+    assert (found[(distance <= RINGS) & (left < right)] == (1, 0, 0)).all()
+    assert (found[(distance <= RINGS) & (right < left)] == (0, 0.5, 0)).all()
+    assert np.abs(found[distance > RINGS] - (0.5, 0.25, 0)).max() < 1e-6
+
+
+def halves(size: int, column: int) -> tuple[Any, Any]:
+    left = np.broadcast_to(np.arange(size) < column, (size, size))
+    return left, ~left
