@@ -121,6 +121,10 @@ cluster-down: env ## take that control plane down
 bench-operator: env ## the operator on a real API server beside the built-in Job controller (ARGS="--only create")
 	@$(BIN)/python benchmarks/bench_operator.py $(ARGS)
 
+.PHONY: bench-api
+bench-api: env ## the job API on a real API server: load, memory, fuzzing, kills (ARGS="--only get")
+	@$(BIN)/python benchmarks/bench_api.py $(ARGS)
+
 .PHONY: example-input
 example-input: blender-env ## model and render examples/input again, with Blender (minutes)
 	@$(BLENDER)/bin/python examples/make_input.py --object example --input-only --out examples

@@ -52,9 +52,11 @@ def create_app(settings: Settings, cluster: Cluster) -> FastAPI:
 
     app = FastAPI(title="recon3d", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
     app.state.services = services
-    for router in (jobs.router, results.router, inputs.router, batches.router, health.router):
+    routers = (jobs.router, results.router, inputs.router, batches.router, health.router)
+    for router in routers:
+        app.include_router(router, include_in_schema=False)  # the same as under /v1, where older clients are
+    for router in routers:
         app.include_router(router, prefix="/v1")
-        app.include_router(router, include_in_schema=False)  # the same at the root, where older clients are
     _describe(app)
     problems.install(app)
     if settings.cors_origins:
@@ -75,7 +77,7 @@ def _services(settings: Settings, cluster: Cluster) -> Services:
         cluster=cluster,
         cache=JobCache(cluster),
         store=open_store(settings.store),
-        uploads=open_uploads(settings.store),
+        uploads=open_uploads(settings.store, Path(settings.scratch)),
         housekeeping=open_housekeeping(settings.store),
         keys=KeyRing(Path(settings.keys_file)) if settings.keys_file else None,
         oidc=Oidc(settings) if settings.oidc_issuer else None,

@@ -24,8 +24,18 @@ class Metrics:
             buckets=_SECONDS,
             registry=self.registry,
         )
-        self.now = Gauge("recon3d_api_requests_now", "Requests being answered", registry=self.registry)
         self.received = Counter("recon3d_api_upload_bytes", "Bytes of requests with files", registry=self.registry)
         self.submitted = Counter("recon3d_api_jobs_submitted", "Jobs created", ("engine",), registry=self.registry)
         self.listeners = Gauge("recon3d_api_event_listeners", "Open streams of events", registry=self.registry)
         self.jobs = Gauge("recon3d_api_jobs_known", "Jobs in the watch cache", registry=self.registry)
+        self._children: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
+
+    def answered(self, method: str, route: str, status: int, seconds: float) -> None:
+        """Count one request; finding the labels' children costs more than counting, so they are kept."""
+        key = (method, route, status)
+        children = self._children.get(key)
+        if children is None:
+            children = self.requests.labels(method, route, status), self.seconds.labels(route)
+            self._children[key] = children
+        children[0].inc()
+        children[1].observe(seconds)

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from recon3d_contract.errors import TABLE, Category, Code, Recon3dError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.routing import Match
 from starlette.types import Message, Receive, Scope, Send
 
 from recon3d_api.auth.limits import LimitedError
@@ -128,7 +129,19 @@ async def _clusters(request: Request, error: Exception) -> Response:
 async def _https(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101
     code = _BY_STATUS.get(error.status_code, Code.INTERNAL if error.status_code >= 500 else Code.INVALID_REQUEST)
-    return _respond(request, Recon3dError(code), error.headers)
+    headers = dict(error.headers or {})
+    if code is Code.METHOD_NOT_ALLOWED:
+        headers["Allow"] = _allowed(request)  # the router names the methods of one route only
+    return _respond(request, Recon3dError(code), headers)
+
+
+def _allowed(request: Request) -> str:
+    methods: set[str] = set()
+    for route in request.app.routes:
+        match, _ = route.matches({**request.scope, "method": "OPTIONS"})
+        if match is not Match.NONE:
+            methods |= set(getattr(route, "methods", None) or ())
+    return ", ".join(sorted(methods))
 
 
 async def _invalid(request: Request, error: Exception) -> Response:

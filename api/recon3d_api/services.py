@@ -64,8 +64,8 @@ class Services:
         return job
 
 
-def services_of(request: Request) -> Services:
-    """Return the application's services."""
+async def services_of(request: Request) -> Services:
+    """Return the application's services. Asynchronous, since FastAPI sends all others through a thread."""
     services: Services = request.app.state.services
     return services
 
@@ -73,8 +73,9 @@ def services_of(request: Request) -> Services:
 Shared = Annotated[Services, Depends(services_of)]
 
 
-async def principal_of(request: Request, services: Shared) -> Principal:
+async def principal_of(request: Request) -> Principal:
     """Return who asks. Raises UNAUTHENTICATED, RATE_LIMITED."""
+    services: Services = request.app.state.services
     principal = ANYBODY if services.settings.auth == "none" else await _known(request, services)
     services.rate.take(principal.name)
     return principal

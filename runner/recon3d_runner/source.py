@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -72,7 +73,7 @@ def fetcher(text: str, environment: Mapping[str, str] | None = None, policy: Htt
         path = reader(policy or own_policy(reference, env), env).read(reference, scratch)
         manifest = extract(path, dest)
         if scratch in path.parents:
-            path.unlink()
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
         return manifest
 
     return fetch

@@ -17,7 +17,7 @@ from recon3d_api.inputs.receive import drop, keep, media_type_of, receive_form, 
 from recon3d_api.jobs import body_schema
 from recon3d_api.jobs.cancel import confirm_cancel, request_cancel
 from recon3d_api.jobs.events import MEDIA_TYPE, event_stream
-from recon3d_api.jobs.listing import MAX_PAGE, Filter, page
+from recon3d_api.jobs.listing import CURSOR, MAX_PAGE, Filter, page
 from recon3d_api.jobs.spec import read_object, spec_of, spec_of_form
 from recon3d_api.jobs.submit import Origin, answering, digest_for, submit
 from recon3d_api.jobs.waiting import wait_for, wished
@@ -124,7 +124,7 @@ async def list_jobs(
     created_after: Annotated[str | None, Query(pattern=_TIME, description="UTC, as 2026-01-31T00:00:00Z.")] = None,
     created_before: Annotated[str | None, Query(pattern=_TIME)] = None,
     limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 50,
-    cursor: Annotated[str | None, Query(max_length=300)] = None,
+    cursor: Annotated[str | None, Query(pattern=CURSOR, max_length=80, description="From the page before.")] = None,
 ) -> Response:
     """Newest first, in pages."""
     wanted = Filter(status, engine, verdict, batch, created_after, created_before)

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import json
 from dataclasses import dataclass
 from typing import Final
-
-from recon3d_contract.errors import Code, Recon3dError
 
 from recon3d_api.auth.principal import Principal
 from recon3d_api.cluster.cache import JobCache, Order
@@ -16,6 +12,8 @@ from recon3d_api.names import BATCH
 from recon3d_api.views import STATUS_OF
 
 MAX_PAGE: Final = 500
+CURSOR: Final = r"^[0-9]{14}\.[a-z0-9]([-a-z0-9.]{0,61}[a-z0-9])?$"
+"""Creation time and name of the last job told; any place in the order is one, whether or not a job is there."""
 
 
 @dataclass(frozen=True)
@@ -60,16 +58,11 @@ def page(cache: JobCache, principal: Principal, wanted: Filter, limit: int, curs
 
 
 def _cursor(order: Order) -> str:
-    return base64.urlsafe_b64encode(" ".join(order).encode()).decode().rstrip("=")
+    created, name = order
+    return "".join(letter for letter in created if letter.isdigit()) + f".{name}"
 
 
 def _place(cursor: str) -> Order:
-    try:
-        text = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode()
-        created, name = text.split(" ")
-    except (ValueError, binascii.Error):
-        problems = [{"path": "cursor", "problem": "is not one that this service has given"}]
-        raise Recon3dError(
-            Code.INVALID_REQUEST, "cursor: is not one that this service has given", {"problems": problems}
-        ) from None
-    return created, name
+    digits, _, name = cursor.partition(".")
+    year, month, day, hour, minute, second = digits[:4], *(digits[at : at + 2] for at in range(4, 14, 2))
+    return f"{year}-{month}-{day}T{hour}:{minute}:{second}Z", name

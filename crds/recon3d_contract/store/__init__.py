@@ -36,29 +36,46 @@ __all__ = [
 ]
 
 
-def open_store(reference: Reference | str) -> Store:
-    """Return the store that `reference` names: a folder. Raises INVALID_REQUEST or STORAGE_UNAVAILABLE."""
-    return FolderStore(_folder(reference))
+def open_store(reference: Reference | str, scratch: Path | None = None) -> Store:
+    """Return the store that `reference` names: a folder, or `s3://bucket/prefix` (extra s3).
+
+    `scratch` holds what is on its way into a bucket. Raises INVALID_REQUEST or STORAGE_UNAVAILABLE.
+    """
+    ref = _place(reference)
+    if ref.scheme == "path":
+        return FolderStore(Path(ref.value))
+    from recon3d_contract.store.s3.bucket import Bucket
+    from recon3d_contract.store.s3.store import S3Store
+
+    return S3Store(Bucket(ref), scratch)
 
 
-def open_uploads(reference: Reference | str) -> Uploads:
-    """Return the uploads of a store. Raises as open_store."""
-    return FolderUploads(_folder(reference))
+def open_uploads(reference: Reference | str, scratch: Path | None = None) -> Uploads:
+    """Return the uploads of a store. As open_store."""
+    ref = _place(reference)
+    if ref.scheme == "path":
+        return FolderUploads(Path(ref.value))
+    from recon3d_contract.store.s3.bucket import Bucket
+    from recon3d_contract.store.s3.inputs import S3Uploads
+
+    return S3Uploads(Bucket(ref), scratch)
 
 
 def open_housekeeping(reference: Reference | str) -> Housekeeping:
     """Return the housekeeping of a store. Raises as open_store."""
-    return FolderHousekeeping(_folder(reference))
-
-
-def _folder(reference: Reference | str) -> Path:
-    ref = parse_reference(reference) if isinstance(reference, str) else reference
+    ref = _place(reference)
     if ref.scheme == "path":
-        return Path(ref.value)
-    if ref.scheme == "s3":
-        raise Recon3dError(
-            Code.STORAGE_UNAVAILABLE,
-            "Results cannot be written to S3 here: the S3 back end is not installed or not configured.",
-            suggestion="Install recon3d with the extra s3 and configure it, or use a folder.",
-        )
+        return FolderHousekeeping(Path(ref.value))
+    from recon3d_contract.store.s3.bucket import Bucket
+    from recon3d_contract.store.s3.inputs import S3Housekeeping
+
+    return S3Housekeeping(Bucket(ref))
+
+
+def _place(reference: Reference | str) -> Reference:
+    if isinstance(reference, str) and reference.startswith("s3://") and "/" not in reference[5:].rstrip("/"):
+        reference = Reference("s3", f"{reference[5:].rstrip('/')}/")  # a whole bucket
+    ref = parse_reference(reference) if isinstance(reference, str) else reference
+    if ref.scheme in ("path", "s3"):
+        return ref
     raise Recon3dError(Code.INVALID_REQUEST, f"A result cannot be written to a reference of the kind {ref.scheme}.")

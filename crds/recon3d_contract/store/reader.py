@@ -43,11 +43,9 @@ class InputReader:
         if ref.scheme == "builtin":
             return self._builtin_folder(ref.value)
         if ref.scheme == "s3":
-            raise Recon3dError(
-                Code.INPUT_NOT_ALLOWED,
-                "S3 inputs cannot be read here: the S3 back end is not installed or not configured.",
-                suggestion="Install recon3d with the extra s3 and configure it, or give the input another way.",
-            )
+            from recon3d_contract.store.s3.inputs import fetch_input
+
+            return fetch_input(ref, scratch)
         path = Path(ref.value)
         if not path.exists():
             raise Recon3dError(Code.INPUT_NOT_FOUND, f"The input {path.name} does not exist.")

@@ -83,11 +83,14 @@ def test_reader_of_paths_and_builtins(tmp_path: Path) -> None:
         assert str(tmp_path) not in error.value.message
 
 
-def test_s3_needs_its_back_end(tmp_path: Path) -> None:
-    with pytest.raises(Recon3dError, match="S3 back end is not installed") as error:
+def test_s3_needs_its_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "obstore", None)
+    for name in ("bucket", "store", "inputs"):
+        monkeypatch.delitem(sys.modules, f"recon3d_contract.store.s3.{name}", raising=False)
+    with pytest.raises(Recon3dError, match="library is not installed") as error:
         InputReader().read("s3://bucket/key", tmp_path)
-    assert error.value.code == "INPUT_NOT_ALLOWED"
-    with pytest.raises(Recon3dError, match="S3 back end is not installed"):
+    assert error.value.code == "STORAGE_UNAVAILABLE"
+    with pytest.raises(Recon3dError, match="library is not installed"):
         open_store("s3://bucket/prefix")
     with pytest.raises(Recon3dError, match="kind builtin"):
         open_store("builtin:example")
