@@ -12,6 +12,7 @@ from typing import Any, Final
 from fastapi import FastAPI
 from recon3d_contract.store import open_housekeeping, open_store, open_uploads
 from starlette.middleware.cors import CORSMiddleware
+from starlette.routing import Route
 
 from recon3d_api import docs_page, openapi, problems
 from recon3d_api.auth.keys import KeyRing
@@ -52,6 +53,7 @@ def create_app(settings: Settings, cluster: Cluster) -> FastAPI:
 
     app = FastAPI(title="recon3d", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
     app.state.services = services
+    app.router.routes += [Route(f"{prefix}/jobs/{{job_id}}", jobs.read_job, methods=["GET"]) for prefix in ("", "/v1")]
     routers = (jobs.router, results.router, inputs.router, batches.router, health.router)
     for router in routers:
         app.include_router(router, include_in_schema=False)  # the same as under /v1, where older clients are

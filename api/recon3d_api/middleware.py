@@ -45,7 +45,7 @@ class Around:
             await self._app(scope, receive, tell)
         finally:
             seconds = time.perf_counter() - started
-            route = getattr(scope.get("route"), "path", "none")
+            route = getattr(scope.get("route"), "path", None) or ("/jobs/{job_id}" if "endpoint" in scope else "none")
             self._metrics.answered(scope["method"], route, status, seconds)
             self._log(scope, status, seconds)
 

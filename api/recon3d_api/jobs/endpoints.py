@@ -12,6 +12,7 @@ from recon3d_contract.phases import Phase
 from recon3d_contract.verdict import Verdict
 from starlette.responses import Response, StreamingResponse
 
+from recon3d_api.auth.principal import Principal
 from recon3d_api.cluster.port import ClusterError
 from recon3d_api.inputs.receive import drop, keep, media_type_of, receive_form, receive_json
 from recon3d_api.jobs import body_schema
@@ -23,7 +24,7 @@ from recon3d_api.jobs.submit import Origin, answering, digest_for, submit
 from recon3d_api.jobs.waiting import wait_for, wished
 from recon3d_api.openapi import JOB_ID, answers
 from recon3d_api.results.sending import matches
-from recon3d_api.services import Services, Shared, Who
+from recon3d_api.services import Services, Shared, Who, principal_of
 from recon3d_api.views import JobView, Status, View
 
 router = APIRouter(tags=["jobs"])
@@ -145,6 +146,18 @@ async def get_job(
     prefer: Annotated[str | None, Header(description="`wait=N`: answer when it changes or ends, or after N s.")] = None,
 ) -> Response:
     """With an ETag. `Prefer: wait=30` waits for the end, with If-None-Match for any change."""
+    return await answer_job(request, services, who, job_id, prefer)
+
+
+async def read_job(request: Request) -> Response:
+    """Answer GET /jobs/{id} without FastAPI's ways, which cost more than all else; create_app puts it before them."""
+    services: Services = request.app.state.services
+    who = await principal_of(request)
+    return await answer_job(request, services, who, request.path_params["job_id"], request.headers.get("prefer"))
+
+
+async def answer_job(request: Request, services: Services, who: Principal, job_id: str, prefer: str | None) -> Response:
+    """Answer GET /jobs/{id}."""
     job = await services.job_for(who, job_id)
     known = request.headers.get("if-none-match")
     seconds = wished(prefer)
