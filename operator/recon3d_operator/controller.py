@@ -33,7 +33,8 @@ from recon3d_operator.workqueue import WorkQueue
 
 _LOG: Final = logging.getLogger(__name__)
 _TICK_S: Final = 15.0
-_EXACT_PLACES: Final = 50
+_EXACT_PLACES: Final = 20
+_HEAD_S: Final = 2.0
 _PLACES_PER_TICK: Final = 200
 _CONFIRM_AFTER_S: Final = 60.0
 _CONFIRM_AT_ONCE: Final = 100
@@ -236,8 +237,8 @@ class Controller:
         self.submitter.revoke(key)
         queue = self.index.queues[key[0]]
         if queue.drop(key[1]):
-            for name in queue.first(1):
-                self.work.add((key[0], name))
+            for name in queue.first(1):  # told that it is the head, unless it has started by then
+                self.work.add_at((key[0], name), self.clock() + _HEAD_S)
 
     def _offer(self, namespace: str) -> None:
         again = self.submitter.offer(namespace)

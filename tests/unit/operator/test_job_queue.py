@@ -64,8 +64,8 @@ def test_the_place_in_the_queue_is_told_and_kept_up_to_date(world):
     assert world.condition("job-3", "QuotaReserved") == ("False", "QuotaExceeded")
     world.complete("job-0")
     assert "queuePosition" not in world.status("job-1")
+    world.advance(3)
     assert world.status("job-2")["queuePosition"] == 1
-    world.advance(1)
     assert world.status("job-3")["queuePosition"] == 2
 
 
