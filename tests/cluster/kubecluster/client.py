@@ -63,6 +63,16 @@ class Client:
     def create(self, path: str, body: Mapping[str, Any]) -> Object:
         return self.request("POST", path, body)
 
+    def ensure(self, path: str, body: Mapping[str, Any]) -> bool:
+        """Create what may be there already; return whether it was made now."""
+        try:
+            self.create(path, body)
+        except Refused as refusal:
+            if refusal.status != 409:
+                raise
+            return False
+        return True
+
     def merge(self, path: str, body: Mapping[str, Any]) -> Object:
         return self.request("PATCH", path, body, "application/merge-patch+json")
 
@@ -102,7 +112,7 @@ class Client:
         self.merge(f"/api/v1/namespaces/{namespace}/pods/{name}/status", {"status": status})
 
 
-def eventually(check: Callable[[], T], *, seconds: float = 20.0, what: str = "it holds") -> T:
+def eventually(check: Callable[[], T], *, seconds: float = 60.0, what: str = "it holds") -> T:
     """Return `check()` once it is true; raise AssertionError if it is not in time."""
     end = time.monotonic() + seconds
     while True:

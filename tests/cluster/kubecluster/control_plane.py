@@ -22,6 +22,7 @@ from kubecluster.process import Program, free_ports, own_folder
 _READY_S = 90.0
 # Where there is no kubelet: without its heartbeats the node controllers would only declare every node lost.
 _CONTROLLERS = (
+    "certificatesigningrequest-signing-controller",
     "garbage-collector-controller",
     "job-controller",
     "namespace-controller",
@@ -109,6 +110,8 @@ def started_in(
             f"--kubeconfig={kubeconfig}", "--secure-port=0", "--leader-elect=false",
             f"--service-account-private-key-file={authority.folder / 'service-accounts.key'}",
             f"--root-ca-file={authority.folder / 'ca.crt'}",
+            f"--cluster-signing-cert-file={authority.folder / 'ca.crt'}",
+            f"--cluster-signing-key-file={authority.folder / 'ca.key'}",
             f"--controllers={'*' if node_address else ','.join(_CONTROLLERS)}", *rates,
         )  # fmt: skip
         if scheduler:

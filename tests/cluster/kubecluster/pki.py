@@ -28,7 +28,7 @@ class Authority:
         identifier = x509.SubjectKeyIdentifier.from_public_key(self._key.public_key())
         self._identifier = identifier
         builder = builder.add_extension(identifier, critical=False)
-        self._write("ca", builder.sign(self._key, hashes.SHA256()), None)
+        self._write("ca", builder.sign(self._key, hashes.SHA256()), self._key)
 
     def issue(self, name: str, groups: tuple[str, ...] = (), hosts: tuple[str, ...] = ()) -> tuple[Path, Path]:
         """Make a certificate for the user `name` of `groups`, or for a server at `hosts`; return (crt, key)."""
@@ -54,12 +54,11 @@ class Authority:
         path.write_bytes(_pem(rsa.generate_private_key(public_exponent=65537, key_size=2048)))
         return path
 
-    def _write(self, name: str, certificate: x509.Certificate, key: ec.EllipticCurvePrivateKey | None) -> None:
+    def _write(self, name: str, certificate: x509.Certificate, key: ec.EllipticCurvePrivateKey) -> None:
         (self.folder / f"{name}.crt").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-        if key is not None:
-            path = self.folder / f"{name}.key"
-            path.touch(mode=0o600)
-            path.write_bytes(_pem(key))
+        path = self.folder / f"{name}.key"
+        path.touch(mode=0o600)
+        path.write_bytes(_pem(key))
 
 
 def _pem(key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey) -> bytes:

@@ -5,6 +5,7 @@ Only the kubelet is missing: tests report what happens to Pods.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import os
@@ -16,26 +17,29 @@ from typing import Any
 import pytest
 import yaml
 from kubecluster.client import JOBS, Client, Refused, eventually
-from kubecluster.control_plane import ControlPlane, control_plane
+from kubecluster.control_plane import ControlPlane
+from kubecluster.given import GivenPlane, plane_of_tests
 from kubecluster.process import Program
 from recon3d_contract.crd import crd
 from recon3d_operator.startup import RIGHTS
 
 ROOT = Path(__file__).resolve().parents[3]
+NODE = f"gpu-node-{os.getpid()}"
 _numbers = itertools.count(1)
 
 
 @pytest.fixture(scope="session")
 def plane() -> Iterator[ControlPlane]:
-    with control_plane() as running:
+    with plane_of_tests() as running:
         yield running
 
 
 @pytest.fixture(scope="session")
-def admin(plane: ControlPlane) -> Client:
+def admin(plane: ControlPlane) -> Iterator[Client]:
     client = Client(plane.kubeconfig)
+    definitions = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
     definition = yaml.safe_load((ROOT / "crds" / "reconstructionjobs.yaml").read_text())
-    client.create("/apis/apiextensions.k8s.io/v1/customresourcedefinitions", definition)
+    made = client.ensure(definitions, definition)
 
     def served() -> bool:
         try:
@@ -55,13 +59,27 @@ def admin(plane: ControlPlane) -> Client:
     )
     # Kopf asks which resources there are, and looks into the definitions that it may see.
     api = "/apis/rbac.authorization.k8s.io/v1"
-    client.create(f"{api}/clusterroles", {"metadata": {"name": "recon3d-operator"}, "rules": rules})
+    client.ensure(f"{api}/clusterroles", {"metadata": {"name": "recon3d-operator"}, "rules": rules})
     role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "recon3d-operator"}
     subject = {"kind": "User", "name": "recon3d-operator", "apiGroup": "rbac.authorization.k8s.io"}
     binding = {"metadata": {"name": "recon3d-operator"}, "roleRef": role, "subjects": [subject]}
-    client.create(f"{api}/clusterrolebindings", binding)
-    client.node("gpu-node", 1000)
-    return client
+    client.ensure(f"{api}/clusterrolebindings", binding)
+    client.node(NODE, 1000)
+    yield client
+    if isinstance(plane, GivenPlane):  # our own goes with all that is in it
+        for role in ("recon3d-operator", "more", "webhooks"):
+            for kind in ("clusterrolebindings", "clusterroles"):
+                with contextlib.suppress(Refused):
+                    client.delete(f"{api}/{kind}/{role}")
+        client.delete(f"/api/v1/nodes/{NODE}")
+        if made:
+            client.delete(f"{definitions}/{name}")
+
+
+@pytest.fixture(scope="session")
+def gpu_node(admin: Client) -> str:
+    """The path of the node, which has no kubelet."""
+    return f"/api/v1/nodes/{NODE}"
 
 
 @pytest.fixture(scope="session")
@@ -146,7 +164,7 @@ class Jobs:
     def change(self, namespace: str, name: str, **spec: Any) -> None:
         self.client.merge(self.path(namespace, name), {"spec": spec})
 
-    def wait(self, namespace: str, name: str, phase: str, seconds: float = 20.0) -> dict[str, Any]:
+    def wait(self, namespace: str, name: str, phase: str, seconds: float = 60.0) -> dict[str, Any]:
         def reached() -> dict[str, Any] | None:
             status = self.status(namespace, name)
             return status if status.get("phase") == phase else None

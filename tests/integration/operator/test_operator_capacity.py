@@ -33,9 +33,9 @@ def told(admin, place):
         return {}
 
 
-def test_a_gpu_with_little_memory_is_told_everywhere(admin, rights, start_operator, jobs, namespace):
+def test_a_gpu_with_little_memory_is_told_everywhere(admin, rights, gpu_node, start_operator, jobs, namespace):
     place = namespace()
-    node = "/api/v1/nodes/gpu-node"
+    node = gpu_node
     admin.merge(node, {"metadata": {"labels": {"nvidia.com/gpu.memory": "8192"}}})
     try:
         operator = start_operator(RECON3D_NAMESPACES=place)

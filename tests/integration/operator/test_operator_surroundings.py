@@ -24,10 +24,10 @@ def more_rights(admin):
         {"verbs": [verb], "apiGroups": [group], "resources": [resource]}
         for verb, group, resource, _ in (*LEASE_RIGHTS, *PROGRESS_RIGHTS, *CAPACITY_RIGHTS)
     ]
-    admin.create(f"{RBAC}/clusterroles", {"metadata": {"name": "more"}, "rules": rules})
+    admin.ensure(f"{RBAC}/clusterroles", {"metadata": {"name": "more"}, "rules": rules})
     role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "more"}
     subject = {"kind": "User", "name": "recon3d-operator", "apiGroup": "rbac.authorization.k8s.io"}
-    admin.create(f"{RBAC}/clusterrolebindings", {"metadata": {"name": "more"}, "roleRef": role, "subjects": [subject]})
+    admin.ensure(f"{RBAC}/clusterrolebindings", {"metadata": {"name": "more"}, "roleRef": role, "subjects": [subject]})
 
 
 def port_of(operator, what: str) -> int:

@@ -70,11 +70,11 @@ def receiver(plane) -> Iterator[Receiver]:
 @pytest.fixture(scope="module", autouse=True)
 def rights(admin):
     rules = [{"verbs": [verb], "apiGroups": [group], "resources": [name]} for verb, group, name, _ in WEBHOOK_RIGHTS]
-    admin.create(f"{RBAC}/clusterroles", {"metadata": {"name": "webhooks"}, "rules": rules})
+    admin.ensure(f"{RBAC}/clusterroles", {"metadata": {"name": "webhooks"}, "rules": rules})
     role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "webhooks"}
     subject = {"kind": "User", "name": "recon3d-operator", "apiGroup": "rbac.authorization.k8s.io"}
     body = {"metadata": {"name": "webhooks"}, "roleRef": role, "subjects": [subject]}
-    admin.create(f"{RBAC}/clusterrolebindings", body)
+    admin.ensure(f"{RBAC}/clusterrolebindings", body)
 
 
 @pytest.fixture
