@@ -48,6 +48,10 @@ demo-runner: env ## reconstruct the bundled example into out/demo without a clus
 	@mkdir -p out
 	@$(BIN)/recon3d-runner run builtin:example --out out/demo --profile fast $(ARGS)
 
+.PHONY: kind-gpu
+kind-gpu: ## for a machine with a GPU: kind with its GPUs, the chart on it (ARGS="--set licenses..." accepts licences)
+	@charts/kind-gpu.sh $(ARGS)
+
 .PHONY: images
 images: env ## build the images of operator and runner (CPU); kept by content
 	@$(if $(filter 0,$(shell id -u)),requirements/system.sh images)

@@ -126,4 +126,8 @@ def _fetch(url: str, key: str) -> bytes:
 
 
 if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:]))
+    try:
+        sys.exit(main(*sys.argv[1:]))
+    except RuntimeError as error:  # what a program said; the rest is a defect, with its traceback
+        say(str(error))
+        sys.exit(1)
