@@ -160,7 +160,7 @@ class World:
 
         return eventually(told, seconds=seconds, what=f"{name} tells of its progress") or {}
 
-    def reason(self, name: str, kind: str = "Running", namespace: str = NAMESPACE) -> str:
+    def reason(self, name: str, kind: str = "QuotaReserved", namespace: str = NAMESPACE) -> str:
         conditions = self.status(name, namespace).get("conditions") or []
         return next((str(c["reason"]) for c in conditions if c["type"] == kind), "")
 

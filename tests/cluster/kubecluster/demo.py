@@ -9,15 +9,13 @@ be had, it ends with 3, and the Makefile reconstructs the example with the runne
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import shutil
+import socket
 import subprocess
 import sys
-import tempfile
 import time
-import urllib.error
-import urllib.request
-import zipfile
 from pathlib import Path
 
 from kubecluster.binaries import find, say
@@ -94,35 +92,30 @@ def _download(place: Place) -> None:
         [find("kubectl") or "kubectl", "port-forward", "-n", NAMESPACE, f"service/{RELEASE}-api", f"{port}:80"],
         env=place.environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
+    environment = {**place.environment(), "RECON3D_URL": f"http://127.0.0.1:{port}", "RECON3D_API_KEY": key}
+    client = Path(sys.executable).parent / "recon3d"
+    shutil.rmtree(OUT, ignore_errors=True)
+    OUT.parent.mkdir(exist_ok=True)
+    say(f"$ recon3d download example --out {OUT.relative_to(ROOT)}")
     try:
-        with tempfile.TemporaryDirectory() as folder:
-            archive = Path(folder) / "result.zip"
-            archive.write_bytes(_fetch(f"http://127.0.0.1:{port}/jobs/example/download", key))
-            shutil.rmtree(OUT, ignore_errors=True)
-            OUT.mkdir(parents=True)
-            with zipfile.ZipFile(archive) as packed:
-                packed.extractall(OUT)
+        _wait_for(port)
+        subprocess.run([client, "download", "example", "--out", OUT], env=environment, check=True)
     finally:
         forward.terminate()
         forward.wait()
-    result = Result.model_validate_json(next(OUT.rglob("result.json")).read_bytes())
-    verdict_report(result, next(OUT.rglob("result.json")).parent, sys.stdout, QualityThresholds())
+    folder = next(OUT.rglob("result.json")).parent
+    result = Result.model_validate_json((folder / "result.json").read_bytes())
+    verdict_report(result, folder, sys.stdout, QualityThresholds())
 
 
-def _fetch(url: str, key: str) -> bytes:
-    request = urllib.request.Request(url, headers={"Authorization": f"Bearer {key}"})
-    for attempt in range(50):
-        try:
-            with urllib.request.urlopen(request, timeout=60) as answer:
-                return bytes(answer.read())
-        except ConnectionError:
-            if attempt == 49:
-                raise
-        except urllib.error.URLError as error:
-            if not isinstance(error.reason, ConnectionError) or attempt == 49:
-                raise
-        time.sleep(0.2)
-    raise AssertionError("unreachable")
+def _wait_for(port: int) -> None:
+    """Return once somebody listens there."""
+    end = time.monotonic() + 20
+    while time.monotonic() < end:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+            return
+        time.sleep(0.1)
+    raise RuntimeError("kubectl port-forward does not answer")
 
 
 if __name__ == "__main__":

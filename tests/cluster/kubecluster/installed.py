@@ -77,7 +77,7 @@ def follow(read: Callable[[], Mapping[str, Any]], tell: Callable[[str], None], l
             said = text
         if status.get("phase") in TERMINAL or time.monotonic() > end:
             return status
-        time.sleep(0.3)
+        time.sleep(1.0)
 
 
 def line_of(status: Mapping[str, Any]) -> str:
@@ -85,8 +85,7 @@ def line_of(status: Mapping[str, Any]) -> str:
     phase = str(status.get("phase") or "new")
     progress = status.get("progress") or {}
     if phase == "Queued":
-        reasons = {c["type"]: c for c in status.get("conditions") or ()}
-        why = (reasons.get("Running") or {}).get("reason", "")
+        why = next((c["reason"] for c in status.get("conditions") or () if c["status"] == "False"), "")
         place = status.get("queuePosition")
         return f"queued{f', at position {place}' if place else ''}{f' ({why})' if why else ''}"
     if phase == "Processing" and progress:
