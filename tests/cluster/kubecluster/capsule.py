@@ -141,6 +141,10 @@ def _furnish(made: Capsule, network: int) -> None:
         if hierarchy.name == "cpuset":  # a group of the first version has no processors until it is told
             for file in ("cpuset.cpus", "cpuset.mems"):
                 (hierarchy / folder.name / file).write_text((hierarchy / file).read_text())
+        # All of a node together would else count as much as one other process of this machine, and starve beside ten.
+        for file, value in (("cpu.shares", "8192"), ("cpu.weight", "800")):
+            if (hierarchy / folder.name / file).exists():
+                (hierarchy / folder.name / file).write_text(value)
 
 
 def _run(command: Sequence[str]) -> str:
