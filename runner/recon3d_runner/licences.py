@@ -39,8 +39,9 @@ RESTRICTED: Final[tuple[Licence, ...]] = (
         "NVIDIA Source Code License, 1-Way Commercial",
         ("nvdiffrec", "reconviagen"),
     ),
-    Licence("mip-splatting", "The mip-splatting rasteriser", "Inria and MPII, non-commercial", ("reconviagen",)),
-    Licence("vggt-weights", "The VGGT model", "VGGT weights, non-commercial", ("reconviagen",)),
+    # ReconViaGen's own post-processing renders with it; this project's does not, so that no run uses it.
+    Licence("mip-splatting", "The mip-splatting rasteriser", "Inria and MPII, non-commercial", ("reconviagen",), ()),
+    Licence("vggt-weights", "The VGGT model", "VGGT weights, non-commercial", ("reconviagen",), ("cuda", "cpu")),
 )
 
 

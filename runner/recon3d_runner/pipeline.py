@@ -6,14 +6,19 @@ read back -> previews, quality, report. The supervisor's process boundary is out
 
 from __future__ import annotations
 
+import importlib
 import os
 import resource
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from importlib.metadata import version
+from pathlib import Path
 
 from recon3d_contract import layout
 from recon3d_contract.result import Notice
 
+from recon3d_runner.engines import reconviagen
 from recon3d_runner.engines.device import choose, peak_gpu_bytes
 from recon3d_runner.engines.nvdiffrec import engine as nvdiffrec
 from recon3d_runner.export import export_glb, export_others
@@ -29,6 +34,8 @@ from recon3d_runner.run import Run
 from recon3d_runner.scene.assemble import Scene, build_scene
 from recon3d_runner.types import TexturedMesh
 
+Fact = float | int | bool | str | None
+
 VERSIONS = ("numpy", "numba", "scipy", "scikit-image", "pillow")
 
 
@@ -37,14 +44,32 @@ def reconstruct(request: EngineRequest, run: Run) -> EngineResult:
 
     Raises Recon3dError (INCONSISTENT_VIEWS ...), FloatingPointError where a pass diverges, OSError for disks.
     """
+    if request.engine == reconviagen.ENGINE:
+        reconviagen.require_device(request.device, os.environ)
     rasteriser = open_rasteriser(request.device)
     scene = build_scene(request.input_dir, request.spec, run)
+    if request.engine == reconviagen.ENGINE:
+        # By name: it needs packages that an image without that engine may lack.
+        adapter = importlib.import_module("recon3d_runner.engines.reconviagen.engine")
+        home = Path(os.environ[reconviagen.HOME])
+        made = adapter.reconstruct(scene, request.spec, rasteriser, run, home, request.device)
+        return deliver(request, scene, made.mesh, run, made.facts, made.versions)
     mesh = nvdiffrec.reconstruct(scene, request.spec, rasteriser, run)
     return deliver(request, scene, mesh, run)
 
 
-def deliver(request: EngineRequest, scene: Scene, made: TexturedMesh, run: Run) -> EngineResult:
-    """Write the files, read the GLB back, and measure, picture and report that."""
+def deliver(
+    request: EngineRequest,
+    scene: Scene,
+    made: TexturedMesh,
+    run: Run,
+    facts: Mapping[str, Fact] | None = None,
+    engine_versions: Mapping[str, str] | None = None,
+) -> EngineResult:
+    """Write the files, read the GLB back, and measure, picture and report that.
+
+    facts: what the engine says of its own result, for quality.json; engine_versions: of what only it uses.
+    """
     out = request.out_dir
     # The other formats are slow to write and nothing here reads them: they take the next stages' time.
     with ThreadPoolExecutor(1) as aside:
@@ -52,10 +77,10 @@ def deliver(request: EngineRequest, scene: Scene, made: TexturedMesh, run: Run) 
             export_glb(made, out)
             mesh = read_glb(out / layout.MESH_GLB, made.unseen)
         others = aside.submit(export_others, made, out, request.spec.output.formats)
-        measured = _measure(request, scene, mesh, run)
+        measured = _measure(request, scene, mesh, run, facts or {})
         others.result()
     quality = measured.quality
-    versions = {name: version(name) for name in VERSIONS}
+    versions = {name: version(name) for name in VERSIONS} | dict(engine_versions or {})
     if request.device == "cuda":
         versions |= {name: version(name) for name in ("torch", "nvdiffrast")}
     with run.stage("report"):
@@ -83,7 +108,9 @@ def deliver(request: EngineRequest, scene: Scene, made: TexturedMesh, run: Run) 
     )
 
 
-def _measure(request: EngineRequest, scene: Scene, mesh: TexturedMesh, run: Run) -> Evaluation:
+def _measure(
+    request: EngineRequest, scene: Scene, mesh: TexturedMesh, run: Run, facts: Mapping[str, Fact]
+) -> Evaluation:
     """Previews and quality of the mesh as it was read back."""
     out, cores = request.out_dir, threads(os.environ)
     cameras = {view.name: view.camera for view in scene.views}
@@ -101,6 +128,9 @@ def _measure(request: EngineRequest, scene: Scene, mesh: TexturedMesh, run: Run)
             threads=cores,
             tick=run.tick,
         )
+        checks = measured.quality.mesh
+        checks = checks.model_copy(update={"other": {**checks.other, **facts}})
+        measured = replace(measured, quality=measured.quality.model_copy(update={"mesh": checks}))
         (out / layout.QUALITY).write_text(measured.quality.to_json())
         write_comparison(scene.views, measured.references, measured.renders, out)
     return measured

@@ -67,9 +67,8 @@ def read_manifest(home: Path) -> Manifest:
         raise ValueError(f"{MANIFEST} is missing or not readable") from error
 
 
-def command(home: Path) -> str:
-    """Return the command that fetches everything."""
-    return f"python -m recon3d_runner.engines.reconviagen.weights fetch --home {home}"
+COMMAND: Final = 'python -m recon3d_runner.engines.reconviagen.weights fetch --home "$RECON3D_RECONVIAGEN_HOME"'
+"""Fetches everything; by the variable, since paths of the machine are not for users."""
 
 
 def problems(home: Path) -> list[str]:

@@ -1,0 +1,207 @@
+"""The engine's stages in order: generate (fuse), solidify and align (geometry), unwrap, texture.
+
+The texture is ours, baked from the six pictures onto the aligned mesh, where upstream bakes renderings of its own
+gaussians from random viewpoints without a seed: the pictures are sharper than what a model made of them, and the same
+job gives the same bytes. What no picture sees takes the mesh's generated colours, shifted so that they meet the baked
+ones without a seam.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from recon3d_contract.errors import Code, Recon3dError
+from recon3d_contract.spec import JobSpec
+from scipy.spatial import cKDTree
+
+from recon3d_runner.engines.nvdiffrec import bake, collapse, gutters, profiles, remesh, repair, texture, unwrap
+from recon3d_runner.engines.nvdiffrec.engine import PRIOR
+from recon3d_runner.engines.reconviagen import pins
+from recon3d_runner.engines.reconviagen.align import Alignment, align
+from recon3d_runner.engines.reconviagen.digests import file_sha256
+from recon3d_runner.engines.reconviagen.generate import Model, generate
+from recon3d_runner.engines.reconviagen.interface import Generated
+from recon3d_runner.engines.reconviagen.refine import Shape
+from recon3d_runner.engines.reconviagen.solidify import solidify
+from recon3d_runner.engines.reconviagen.weights import MANIFEST, read_manifest
+from recon3d_runner.raster import Rasteriser
+from recon3d_runner.raster.cpu import vertex_normals
+from recon3d_runner.run import Run
+from recon3d_runner.scene.assemble import Scene
+from recon3d_runner.types import F32, F64, I32, Bool, TexturedMesh
+
+CELLS: Final = {"fast": 160, "standard": 256, "high": 320}
+"""Of the closed surface along its longest side; the official mesh comes from 256."""
+ALIGN_FACES: Final = 20_000
+POOR_IOU: Final = 0.8
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What the engine made, and what to say about it."""
+
+    mesh: TexturedMesh
+    facts: dict[str, float | int | bool | str | None]
+    """For quality.json: how well the generated shape fits."""
+    versions: dict[str, str]
+
+
+def reconstruct(scene: Scene, spec: JobSpec, rasteriser: Rasteriser, run: Run, home: Path, device: str) -> Outcome:
+    """Run the engine on calibrated views."""
+    plan = profiles.plan(spec)
+    settings = spec.reconviagen
+    versions = _versions(home, run)
+    with run.stage("fuse"):
+        model = Model(home, device)
+        run.tick(0.3)
+        seed = spec.seed if settings.seed is None else settings.seed
+        made = generate(model, scene.views, settings, seed, run)
+        del model  # its memory is the texture pass's now
+        run.tick(1.0)
+    with run.stage("geometry"):
+        vertices, faces, own = _closed(made, plan.faces, CELLS[spec.profile])
+        run.tick(0.2)
+        found = _aligned(vertices, faces, own, scene, rasteriser, run)
+        vertices, left = repair.repair(found.pose.apply(vertices), faces)
+        if left:
+            run.warn("self_intersections", f"{left} pairs of faces still cross after repair.")
+    mesh = paint(vertices, faces, own, scene, plan, rasteriser, run)
+    return Outcome(mesh, _facts(found, made), versions)
+
+
+def _closed(made: Generated, max_faces: int, cells: int) -> tuple[F64, I32, F64 | None]:
+    """One closed surface with at most `max_faces`, and its colours, both of the generated mesh."""
+    try:
+        vertices, faces = solidify(made.vertices, made.faces, cells)
+    except ValueError as error:
+        raise Recon3dError(
+            Code.OPTIMIZATION_DIVERGED,
+            "The generated mesh encloses nothing.",
+            {"faces": len(made.faces)},
+            "Try another seed, or the engine nvdiffrec.",
+        ) from error
+    vertices, faces = collapse.decimate(vertices, faces, max_faces)
+    faces = remesh.flip(vertices, faces)
+    vertices = remesh.relax(vertices, faces, vertex_normals(vertices, faces), 0.3)
+    if made.colours is None:
+        return vertices, faces, None
+    _, nearest = cKDTree(made.vertices).query(vertices, workers=-1)
+    return vertices, faces, made.colours[nearest]
+
+
+def _aligned(vertices: F64, faces: I32, own: F64 | None, scene: Scene, rasteriser: Rasteriser, run: Run) -> Alignment:
+    small, small_faces = collapse.decimate(vertices, faces, ALIGN_FACES)
+    colours = None if own is None else own[cKDTree(vertices).query(small, workers=-1)[1]]
+    try:
+        found = align(Shape(small, small_faces, colours), scene.views, rasteriser, run)
+    except ValueError as error:
+        raise Recon3dError(
+            Code.INCONSISTENT_VIEWS, "The six silhouettes have no common solid: carving them leaves nothing."
+        ) from error
+    if found.iou < POOR_IOU:
+        run.warn(
+            "generated_shape_differs",
+            f"The generated shape does not fit the views: its silhouettes cover {100 * found.iou:.0f} % of theirs.",
+        )
+    return found
+
+
+def paint(
+    vertices: F64,
+    faces: I32,
+    own: F64 | None,
+    scene: Scene,
+    plan: profiles.Plan,
+    rasteriser: Rasteriser,
+    run: Run,
+) -> TexturedMesh:
+    """Stages unwrap and texture."""
+    with run.stage("unwrap"):
+        atlas = unwrap.unwrap(vertices, faces, scene.views, plan.texture_limit, plan.texture_size, rasteriser, run)
+    with run.stage("texture"):
+        texels = bake.texel_map(atlas)
+        with ThreadPoolExecutor() as pool:
+            sights = list(pool.map(lambda view: bake.look(vertices, faces, view, rasteriser), scene.views))
+        run.tick(0.15)
+        colour, weight = bake.gather(texels, vertices, faces, sights)
+        run.tick(0.25)
+        colour, unseen = _filled(texels, faces, len(vertices), colour, weight, own)
+        run.tick(0.35)
+        colour, _ = texture.optimise(
+            colour,
+            vertices,
+            faces,
+            atlas,
+            sights,
+            texels.face >= 0,
+            plan.texture_iterations,
+            PRIOR,
+            plan.stride,
+            rasteriser,
+            run,
+        )
+    pixels = np.round(np.clip(colour, 0, 1) * 255).astype(np.uint8)
+    return TexturedMesh(vertices, faces, atlas.uv, atlas.uv_faces, pixels, unseen)
+
+
+def _filled(
+    texels: bake.TexelMap, faces: I32, count: int, colour: F32, weight: F32, own: F64 | None
+) -> tuple[F32, Bool]:
+    """Fill what no view sees: the generated colours plus the difference at the seen ones, extended harmonically."""
+    if own is None:
+        return bake.fill(texels, faces, count, colour, weight)
+    inside = texels.face >= 0
+    pair = texels.bary[inside]
+    corners = own[faces[texels.face[inside]]]
+    weights = np.concatenate([1 - pair.sum(1, keepdims=True), pair], 1)
+    generated = np.zeros_like(colour)
+    generated[inside] = (corners * weights[..., None]).sum(1)
+    # The extension clips to [0, 1], where differences become their halves around the middle.
+    difference, unseen = bake.fill(texels, faces, count, 0.5 + 0.5 * (colour - generated), weight)
+    whole = np.where(inside[..., None], generated + 2 * (difference - 0.5), 0).astype(np.float32)
+    whole = np.where((inside & ~unseen)[..., None], colour, np.clip(whole, 0, 1)).astype(np.float32)
+    return gutters.spread(whole, inside), unseen
+
+
+def _facts(found: Alignment, made: Generated) -> dict[str, float | int | bool | str | None]:
+    return {
+        "alignment_iou": round(found.iou, 4),
+        "alignment_outline_px": round(found.outline_px, 3) if np.isfinite(found.outline_px) else None,
+        "alignment_depth_error_pct": None if found.depth_error is None else round(found.depth_error, 3),
+        "alignment_margin": round(min(found.runner_up, 100.0), 3),
+        "alignment_scale": round(found.pose.scale, 6),
+        "generated_voxels": made.voxels,
+        "generated_faces": len(made.faces),
+    }
+
+
+def _versions(home: Path, run: Run) -> dict[str, str]:
+    """Return what was generated with: code, weights and packages; warn where they are not the pinned ones."""
+    manifest = read_manifest(home)
+    versions = {"reconviagen": manifest.code_commit, "reconviagen-manifest": file_sha256(home / MANIFEST)}
+    if manifest.code_sha256 != pins.CODE_SHA256:
+        run.warn("reconviagen_code", "The installed ReconViaGen is not the pinned one.")
+    other = []
+    for name, wanted in pins.PACKAGES.items():
+        found = _package(name)
+        if found is not None:
+            versions[name] = found
+        if found is not None and found.partition("+")[0] != wanted:
+            other.append(f"{name} {found} instead of {wanted}")
+    if other:
+        run.warn("reconviagen_packages", "ReconViaGen ran with other versions than it asks for: " + ", ".join(other))
+    return versions
+
+
+def _package(name: str) -> str | None:
+    for distribution in (name, f"{name}-cu120"):
+        try:
+            return importlib.metadata.version(distribution)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return None
