@@ -19,8 +19,9 @@ from recon3d_contract.errors import Code, Recon3dError
 from recon3d_contract.spec import JobSpec
 from scipy.spatial import cKDTree
 
-from recon3d_runner.engines.nvdiffrec import bake, collapse, gutters, profiles, remesh, repair, texture, unwrap
+from recon3d_runner.engines.nvdiffrec import bake, collapse, profiles, remesh, repair, texture, unwrap
 from recon3d_runner.engines.nvdiffrec.engine import PRIOR
+from recon3d_runner.engines.nvdiffrec.gutters import Gutters, gutters, spread
 from recon3d_runner.engines.reconviagen import pins
 from recon3d_runner.engines.reconviagen.align import Alignment, align
 from recon3d_runner.engines.reconviagen.digests import file_sha256
@@ -125,12 +126,13 @@ def paint(
         atlas = unwrap.unwrap(vertices, faces, scene.views, plan.texture_limit, plan.texture_size, rasteriser, run)
     with run.stage("texture"):
         texels = bake.texel_map(atlas)
+        around = gutters(texels.face >= 0)
         with ThreadPoolExecutor() as pool:
             sights = list(pool.map(lambda view: bake.look(vertices, faces, view, rasteriser), scene.views))
         run.tick(0.15)
         colour, weight = bake.gather(texels, vertices, faces, sights)
         run.tick(0.25)
-        colour, unseen = _filled(texels, faces, len(vertices), colour, weight, own)
+        colour, unseen = _filled(texels, faces, len(vertices), colour, weight, own, around)
         run.tick(0.35)
         colour, _ = texture.optimise(
             colour,
@@ -138,7 +140,7 @@ def paint(
             faces,
             atlas,
             sights,
-            texels.face >= 0,
+            around,
             plan.texture_iterations,
             PRIOR,
             plan.stride,
@@ -150,11 +152,11 @@ def paint(
 
 
 def _filled(
-    texels: bake.TexelMap, faces: I32, count: int, colour: F32, weight: F32, own: F64 | None
+    texels: bake.TexelMap, faces: I32, count: int, colour: F32, weight: F32, own: F64 | None, around: Gutters
 ) -> tuple[F32, Bool]:
     """Fill what no view sees: the generated colours plus the difference at the seen ones, extended harmonically."""
     if own is None:
-        return bake.fill(texels, faces, count, colour, weight)
+        return bake.fill(texels, faces, count, colour, weight, around)
     inside = texels.face >= 0
     pair = texels.bary[inside]
     corners = own[faces[texels.face[inside]]]
@@ -162,10 +164,10 @@ def _filled(
     generated = np.zeros_like(colour)
     generated[inside] = (corners * weights[..., None]).sum(1)
     # The extension clips to [0, 1], where differences become their halves around the middle.
-    difference, unseen = bake.fill(texels, faces, count, 0.5 + 0.5 * (colour - generated), weight)
+    difference, unseen = bake.fill(texels, faces, count, 0.5 + 0.5 * (colour - generated), weight, around)
     whole = np.where(inside[..., None], generated + 2 * (difference - 0.5), 0).astype(np.float32)
     whole = np.where((inside & ~unseen)[..., None], colour, np.clip(whole, 0, 1)).astype(np.float32)
-    return gutters.spread(whole, inside), unseen
+    return spread(whole, around), unseen
 
 
 def _facts(found: Alignment, made: Generated) -> dict[str, float | int | bool | str | None]:
