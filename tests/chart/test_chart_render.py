@@ -129,6 +129,15 @@ def test_the_operator_has_the_rights_that_it_checks_and_no_other(render):
     assert not [rule for rule in everything if "*" in str(rule)]
 
 
+def test_webhooks_bring_the_right_to_read_secrets_and_nothing_else_does(render):
+    values = ("--set=webhooks.enabled=true", "--set=webhooks.privateHosts={hooks.example}")
+    docs = render(*CPU, *values, "--set=jobs.namespaces={a},api.namespace=a")
+    rules = find(docs, "Role", "one-recon3d-operator", "a")["rules"]
+    assert rights_of(rules) == {*startup.RIGHTS, *startup.WEBHOOK_RIGHTS}
+    settings = Settings.from_env(environment(pod_specs(docs)["one-recon3d-operator"]))
+    assert (settings.webhooks, settings.webhook_private_hosts) == (True, ("hooks.example",))
+
+
 def test_runners_have_an_account_without_any_right(render):
     docs = render(*CPU)
     account = find(docs, "ServiceAccount", "runner")

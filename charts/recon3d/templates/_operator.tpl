@@ -29,6 +29,15 @@ RECON3D_IMAGE_PULL_SECRETS: {{ join "," . | quote }}
 {{- with .Values.jobs.podOverrides }}
 RECON3D_POD_OVERRIDES: {{ join "," . | quote }}
 {{- end }}
+{{- if .Values.webhooks.enabled }}
+RECON3D_WEBHOOKS: "true"
+{{- with .Values.webhooks.privateHosts }}
+RECON3D_WEBHOOK_PRIVATE_HOSTS: {{ join "," . | quote }}
+{{- end }}
+{{- end }}
+{{- if .Values.kueue.enabled }}
+RECON3D_KUEUE: "true"
+{{- end }}
 {{- with .Values.jobs.inputHosts }}
 RECON3D_INPUT_HOSTS: {{ join "," . | quote }}
 {{- end }}
