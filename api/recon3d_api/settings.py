@@ -53,6 +53,9 @@ class Settings:
     """Hosts that https inputs may come from."""
     input_s3: tuple[str, ...] = ()
     """`s3://bucket/prefix/` under which a job may name its input."""
+    webhook_secret: str = ""
+    """`name` or `name/key` of the Secret in the jobs' namespace that webhooks of jobs made here are signed with; empty
+    refuses them. Its label recon3d.io/allow=webhook lets the operator read it."""
     rate_per_s: float = 50.0
     """Requests a second of one principal, on average; 0 is no limit."""
     rate_burst: int = 200

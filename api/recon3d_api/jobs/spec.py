@@ -46,7 +46,7 @@ def spec_of(data: Mapping[str, Any], upload: str | None, settings: Settings) -> 
         if "input" in given:
             problems.append({"path": "input", "problem": "cannot be given together with files"})
         given["input"] = {"upload": upload}
-    job, operators = _split(given, problems)
+    job, operators = _split(given, problems, settings)
     try:
         spec = parse_job(job, require_input=True)
     except Recon3dError as error:
@@ -95,15 +95,21 @@ def _leaves(value: Mapping[str, Any], path: str, depth: int = 0) -> Iterator[tup
             yield inner, item
 
 
-def _split(given: Mapping[str, Any], problems: Problems) -> tuple[dict[str, Any], dict[str, Any]]:
+def _split(given: Mapping[str, Any], problems: Problems, settings: Settings) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the contract's part and the operator's; add what is wrong with the latter."""
     operators = {key: value for key, value in given.items() if key in OPERATOR_FIELDS}
     for key in sorted(set(operators) - _ALLOWED):
         problems.append({"path": key, "problem": "cannot be set over HTTP"})
         del operators[key]
     webhook = operators.get("webhook")
-    if isinstance(webhook, Mapping) and set(webhook) - {"url"}:
-        problems.append({"path": "webhook", "problem": "has no field but url over HTTP"})
+    if webhook is not None and not settings.webhook_secret:
+        problems.append({"path": "webhook", "problem": "is not set up in this installation"})
+        del operators["webhook"]
+    elif isinstance(webhook, Mapping):
+        if set(webhook) - {"url"}:
+            problems.append({"path": "webhook", "problem": "has no field but url over HTTP"})
+        name, _, key = settings.webhook_secret.partition("/")
+        operators["webhook"] = {**webhook, "secretRef": {"name": name, **({"key": key} if key else {})}}
     try:
         ResourceSpec.model_validate({"input": {"builtin": "example"}, **operators})
     except ValidationError as error:
