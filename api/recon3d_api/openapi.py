@@ -9,6 +9,7 @@ from fastapi import FastAPI, Path
 from fastapi.openapi.utils import get_openapi
 from recon3d_contract.errors import TABLE, Code
 
+from recon3d_api.jobs import body_schema
 from recon3d_api.problems import MEDIA_TYPE, Problem
 
 JOB_ID = Annotated[
@@ -88,6 +89,7 @@ def document(app: FastAPI) -> dict[str, Any]:
     problem = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
     schemas.update(problem.pop("$defs", {}))
     schemas["Problem"] = problem
+    schemas.update(body_schema.DEFINITIONS)
     for unused in ("HTTPValidationError", "ValidationError"):
         schemas.pop(unused, None)
     made["components"]["securitySchemes"] = {

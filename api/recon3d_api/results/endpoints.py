@@ -48,9 +48,9 @@ class FilesView(View):
     files: list[FileView]
 
 
-@router.api_route(
+@router.head("/jobs/{job_id}/download", include_in_schema=False)
+@router.get(
     "/jobs/{job_id}/download",
-    methods=["GET", "HEAD"],
     response_class=Response,
     responses=answers(*_ERRORS, Code.RANGE_NOT_SATISFIABLE, media={"application/zip": b"PK"}, partial=True),
     summary="The whole result as one ZIP",
@@ -78,9 +78,9 @@ async def list_files(job_id: JOB_ID, services: Shared, who: Who) -> FilesView:
     return FilesView(id=job.name, attempt=attempt, files=shown)
 
 
-@router.api_route(
+@router.head("/jobs/{job_id}/files/{path:path}", include_in_schema=False)
+@router.get(
     "/jobs/{job_id}/files/{path:path}",
-    methods=["GET", "HEAD"],
     response_class=Response,
     responses=answers(
         *_ERRORS, Code.RANGE_NOT_SATISFIABLE, media={"model/gltf-binary": b"glTF", "*/*": b""}, partial=True

@@ -119,7 +119,7 @@ class Shim:
             except httpx.TransportError:
                 return False
 
-        eventually(ready, what="the shim is ready")
+        eventually(ready, seconds=90, what="the shim is ready")
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ import pytest
 from kubecluster.client import eventually
 from recon3d_api.auth.keys import new_key
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(120, func_only=True)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(240, func_only=True)]
 EXAMPLE = Path(__file__).resolve().parents[3] / "examples" / "input"
 
 

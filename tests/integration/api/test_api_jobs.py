@@ -8,7 +8,7 @@ import zipfile
 import pytest
 from kubecluster.client import eventually
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(120, func_only=True)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(240, func_only=True)]
 
 
 def test_a_jobs_life_with_the_operator(alice, files, cluster, operator, shim):

@@ -9,7 +9,7 @@ import httpx
 import pytest
 from kubecluster.client import eventually
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(120, func_only=True)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(240, func_only=True)]
 JOB = {"input": {"builtin": "example"}}
 
 

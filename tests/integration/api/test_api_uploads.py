@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from kubecluster.client import eventually
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(120, func_only=True)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(240, func_only=True)]
 EXAMPLE = Path(__file__).resolve().parents[3] / "examples" / "input"
 VIEWS = ("front", "back", "left", "right", "top", "bottom")
 

@@ -17,7 +17,7 @@ from recon3d_contract.inputs import check_source, extract
 from recon3d_contract.store import InputReader, open_housekeeping, open_store, open_uploads
 from recon3d_contract.store.uploads import upload_id
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(120, func_only=True)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(240, func_only=True)]
 EXAMPLE = Path(__file__).resolve().parents[3] / "examples" / "input"
 UID = "5a5d1d5e-0000-4000-8000-000000000001"
 
