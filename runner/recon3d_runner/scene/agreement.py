@@ -15,11 +15,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
-from recon3d_contract.conventions import POSITION, camera_axes
+from recon3d_contract.conventions import POSITION, VIEWS, camera_axes
 from scipy import ndimage
 
-from recon3d_runner.types import F32, F64, I32, Bool
+from recon3d_runner.types import F32, F64, I32, U8, Bool
 
 
 @dataclass(frozen=True)
@@ -34,14 +33,34 @@ class Sight:
     slope: F32
     """(h, h) code change per pixel, NaN where a neighbour is outside or across a depth edge."""
     points: F32
-    """(N, 3) u, v, code of object pixels: sparse inside, dense along the outline."""
+    """(N, 4) u, v, code, plateau of object pixels: sparse inside, dense along the outline."""
     outline: F32
     """(M, 4) u, v of outline points and the outward unit normal."""
     nearest: I32
     """(h, h) index of the nearest outline point within BAND pixels, else -1."""
+    tint: F32
+    """(c, c, 3) smoothed colours of the object, NaN where there is none."""
+    rim: int
+    """How many of `points`, at their end, are the outline's own."""
+    step: float
+    """Codes between neighbouring levels of the file."""
+    plateau: U8
+    """(h, h) which of all views' plateaus a pixel belongs to: OTHERS + PLATEAUS * view, where to none."""
+    rounding: F32
+    """(PLATEAUS,) standard deviation, in codes, of what rounding may have moved every plateau by; 0: there is none."""
 
 
 BAND = 72
+PLATEAUS, OTHERS = 8, 0
+"""Plateaus of a view, the first being all that is none."""
+LEAST_PLATEAU = 0.03
+"""Share of the object that one level must cover to be a plateau."""
+FLAT = 0.26
+"""Standard deviation within a level, after smoothing, up to which it is one side and no part of a slope."""
+RIM_SLOPE = 1.0
+"""A surface steeper than this at the outline, in pixels of depth per pixel, turns away there."""
+TINT = 256
+"""Colours are compared between views at about this many pixels a side."""
 CREASE = 0.5
 """Second differences beyond this many pixels of depth mark a crease."""
 SLOPE_LIMIT = 15.0
@@ -54,8 +73,11 @@ def code_jump(code: F32, inside: Bool) -> float:
     return max(4.0, SLOPE_LIMIT * spread / max(1.0, float(np.sqrt(inside.sum()))))
 
 
-def prepare(name: str, code: F32, inside: Bool, alpha: F32) -> Sight:
-    """Sample points and outline of one view. alpha: (H, H) coverage; H is a multiple or fraction of h."""
+def prepare(name: str, code: F32, inside: Bool, alpha: F32, rgb: U8, step: float) -> Sight:
+    """Sample points and outline of one view. alpha: (H, H) coverage; H is a multiple or fraction of h.
+
+    step: codes between neighbouring levels of the file.
+    """
     h = inside.shape[0]
     jump = code_jump(code, inside)
     gy, gx = np.full_like(code, np.nan), np.full_like(code, np.nan)
@@ -65,7 +87,14 @@ def prepare(name: str, code: F32, inside: Bool, alpha: F32) -> Sight:
     slope = np.hypot(gx, gy)
     slope[~core | (slope > jump)] = np.nan
     outline = _outline(alpha, h)
-    points = _points(code, inside, slope, jump, outline)
+    plateau, rounding = _plateaus(code, inside, step)
+    plateau += np.uint8(PLATEAUS * VIEWS.index(name))
+    points, rim = _points(code, inside, slope, jump, outline)
+    at = np.clip(((points[:, :2] + 1) * h / 2).astype(np.int64), 0, h - 1)
+    if rim:
+        _, near = ndimage.distance_transform_edt(~inside, return_indices=True)
+        at[-rim:] = near[::-1, at[-rim:, 1], at[-rim:, 0]].T
+    points = np.concatenate([points, plateau[at[:, 1], at[:, 0]][:, None]], 1)
     nearest = np.full((h, h), -1, np.int32)
     if len(outline):
         at = np.clip(((outline[:, :2] + 1) * h / 2).astype(np.int64), 0, h - 1)
@@ -75,14 +104,69 @@ def prepare(name: str, code: F32, inside: Bool, alpha: F32) -> Sight:
         which[at[:, 1], at[:, 0]] = np.arange(len(outline))
         distance, index = ndimage.distance_transform_edt(seed, return_indices=True)
         nearest = np.where(distance <= BAND, which[index[0], index[1]], -1).astype(np.int32)
-    return Sight(name, code, inside, slope.astype(np.float32), points.astype(np.float32), outline, nearest)
+    return Sight(
+        name=name,
+        code=code,
+        inside=inside,
+        slope=slope.astype(np.float32),
+        points=points.astype(np.float32),
+        outline=outline,
+        nearest=nearest,
+        tint=_tint(rgb, alpha),
+        rim=rim,
+        step=step,
+        plateau=plateau,
+        rounding=rounding,
+    )
 
 
-def _points(code: F32, inside: Bool, slope: F32, jump: float, outline: F32) -> F32:
+def _plateaus(code: F32, inside: Bool, step: float) -> tuple[U8, F32]:
+    """Levels that cover much of the object, and how far rounding may have moved each (a standard deviation).
+
+    A side that faces the camera is off by the same fraction of a level everywhere, which no smoothing can know.
+    Elsewhere many levels alternate and their errors cancel.
+    """
+    level = np.round(code / step).astype(np.int64)
+    values, counts = np.unique(level[inside], return_counts=True)
+    total = max(1, int(counts.sum()))
+    large = np.argsort(-counts, kind="stable")[: PLATEAUS - 1]
+    large = large[counts[large] > LEAST_PLATEAU * total]
+    off = np.where(inside, code / step - level, 0)
+    large = large[[float(off[inside & (level == values[index])].std()) < FLAT for index in large]]
+    plateau = np.zeros(code.shape, np.uint8)
+    rounding = np.zeros(PLATEAUS, np.float32)
+    for k, index in enumerate(large):
+        plateau[inside & (level == values[index])] = k + 1
+        rounding[k + 1] = step / np.sqrt(12)
+    rest = np.delete(counts, large) / total
+    if len(rest):
+        share = rest / rest.sum()
+        levels = float(np.exp(-(share * np.log(share)).sum()))
+        rounding[OTHERS] = step / np.sqrt(12 * levels)
+    return plateau, rounding
+
+
+def _tint(rgb: U8, alpha: F32) -> F32:
+    """The object's colours at TINT pixels a side, smoothed within the object."""
+    size = rgb.shape[0]
+    cell = max(1, size // TINT)
+    n = size // cell
+    solid = ndimage.binary_erosion(alpha >= 0.99, iterations=1 + size // 1024)
+    picture = np.concatenate([rgb / np.float32(255) * solid[..., None], solid[..., None]], -1)[: n * cell, : n * cell]
+    blocks = picture.reshape(n, cell, n, cell, 4).mean((1, 3), dtype=np.float64)
+    smooth = ndimage.gaussian_filter(blocks, (1.5, 1.5, 0))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        found = smooth[..., :3] / smooth[..., 3:]
+    found[smooth[..., 3] < 0.3] = np.nan
+    return np.ascontiguousarray(found, np.float32)
+
+
+def _points(code: F32, inside: Bool, slope: F32, jump: float, outline: F32) -> tuple[F32, int]:
     """(N, 3) u, v, code: sparse on smooth surface, every pixel near outlines, depth edges and creases.
 
-    Edges of flat-sided objects end between pixels, so that the outline's own points are added, with the depth of
-    the nearest object pixel.
+    Edges of flat-sided objects end between pixels, so that the outline's own points are added, with the depth that
+    the nearest object pixel's slope leads to; the second value says how many. Where a surface turns away smoothly its
+    outline has no depth, and the pixels beside it lie on the surface already.
     """
     h = code.shape[0]
     bend = np.zeros_like(code)
@@ -95,13 +179,27 @@ def _points(code: F32, inside: Bool, slope: F32, jump: float, outline: F32) -> F
     rows, columns = rows[keep], columns[keep]
     found = np.stack([2 * (columns + 0.5) / h - 1, 2 * (rows + 0.5) / h - 1, code[rows, columns]], 1)
     if not len(outline):
-        return found.astype(np.float32)
+        return found.astype(np.float32), 0
     at = np.clip(((outline[:, :2] + 1) * h / 2).astype(np.int64), 0, h - 1)
     distance, index = ndimage.distance_transform_edt(~inside, return_indices=True)
-    near = distance[at[:, 1], at[:, 0]] <= 1.5
-    j, i = index[0][at[near, 1], at[near, 0]], index[1][at[near, 1], at[near, 0]]
-    rim = np.concatenate([outline[near, :2], code[j, i][:, None]], 1)
-    return np.concatenate([found, rim]).astype(np.float32)
+    j, i = index[0][at[:, 1], at[:, 0]], index[1][at[:, 1], at[:, 0]]
+    down, across = _inward(code, inside, 0)[j, i], _inward(code, inside, 1)[j, i]
+    flat = np.hypot(down, across) < RIM_SLOPE * jump / SLOPE_LIMIT
+    near = (distance[at[:, 1], at[:, 0]] <= 1.5) & flat
+    j, i, down, across = j[near], i[near], down[near], across[near]
+    beyond = (outline[near, :2] + 1) * h / 2 - 0.5 - np.stack([i, j], 1)
+    extended = code[j, i] + down * beyond[:, 1] + across * beyond[:, 0]
+    rim = np.concatenate([outline[near, :2], extended[:, None]], 1)
+    return np.concatenate([found, rim]).astype(np.float32), len(rim)
+
+
+def _inward(code: F32, inside: Bool, axis: int) -> F32:
+    """Code change per pixel along an axis from neighbours within the object, NaN where there are none."""
+    before, after = np.roll(inside, 1, axis) & inside, np.roll(inside, -1, axis) & inside
+    back, ahead = code - np.roll(code, 1, axis), np.roll(code, -1, axis) - code
+    total = np.where(before, back, 0) + np.where(after, ahead, 0)
+    count = before.astype(np.float32) + after
+    return np.asarray(np.where(count > 0, total / np.maximum(count, 1), np.nan), np.float32)
 
 
 def _outline(alpha: F32, h: int) -> F32:
@@ -133,106 +231,3 @@ def _outline(alpha: F32, h: int) -> F32:
 def frames() -> dict[str, F64]:
     """(3, 3) world-to-camera rotation of every view."""
     return {name: np.array(camera_axes(name)) for name in POSITION}
-
-
-@njit(cache=True, nogil=True)
-def lift(points: F32, focal: float, a: float, b: float, ray: bool) -> F64:
-    """(N, 3) u, v, code -> camera frame."""
-    out = np.empty((points.shape[0], 3))
-    for k in range(points.shape[0]):
-        x = points[k, 0] / focal
-        y = points[k, 1] / focal
-        z = a + b * points[k, 2]
-        if ray:
-            z /= np.sqrt(1.0 + x * x + y * y)
-        out[k, 0] = x * z
-        out[k, 1] = y * z
-        out[k, 2] = z
-    return out
-
-
-@njit(cache=True, nogil=True)
-def depth_residuals(
-    points: F64, code: F32, slope: F32, inside: Bool, focal: float, a: float, b: float, ray: bool, reach: float
-) -> F64:
-    """Signed point-to-plane residual of `points` (N, 3), in view j's camera frame, against j's surface.
-
-    In pixels at unit distance; positive behind the surface. NaN: outside the silhouette, across a depth edge
-    or hidden more than `reach` behind the surface; -reach where a point floats in front of it.
-    """
-    h = code.shape[0]
-    pixel = 2.0 / (h * focal)
-    out = np.full(points.shape[0], np.nan)
-    for k in range(points.shape[0]):
-        z = points[k, 2]
-        if z <= 0.0:
-            continue
-        x = (focal * points[k, 0] / z + 1.0) * h / 2 - 0.5
-        y = (focal * points[k, 1] / z + 1.0) * h / 2 - 0.5
-        i, j = int(np.floor(x)), int(np.floor(y))
-        if i < 1 or j < 1 or i >= h - 2 or j >= h - 2:
-            continue
-        if not (inside[j, i] and inside[j, i + 1] and inside[j + 1, i] and inside[j + 1, i + 1]):
-            continue
-        s = slope[j, i]
-        if np.isnan(s) or np.isnan(slope[j + 1, i + 1]):
-            continue
-        fx, fy = x - i, y - j
-        g = (1 - fy) * ((1 - fx) * code[j, i] + fx * code[j, i + 1]) + fy * (
-            (1 - fx) * code[j + 1, i] + fx * code[j + 1, i + 1]
-        )
-        surface = a + b * g
-        if ray:
-            surface /= np.sqrt(1.0 + (points[k, 0] ** 2 + points[k, 1] ** 2) / (z * z))
-        tilt = abs(b) * s / (pixel * surface)
-        r = (z - surface) / pixel / np.sqrt(1.0 + tilt * tilt)
-        if r > reach:
-            continue
-        out[k] = max(r, -reach)
-    return out
-
-
-@njit(cache=True, nogil=True)
-def support(
-    points: F64,
-    outline: F32,
-    nearest: I32,
-    inside: Bool,
-    focal: float,
-    window: float,
-    best: F64,
-    owner: I32,
-    base: int,
-) -> int:
-    """Fold `points` (N, 3; camera frame of view j) into the support of j's outline.
-
-    best (M,): largest signed distance along the normal, in pixels; owner (M,): `base` + index of the point.
-    Returns how many points stick out of the silhouette beyond the band.
-    """
-    h = nearest.shape[0]
-    lost = 0
-    for k in range(points.shape[0]):
-        z = points[k, 2]
-        if z <= 0.0:
-            lost += 1
-            continue
-        u = focal * points[k, 0] / z
-        v = focal * points[k, 1] / z
-        i = int(np.floor((u + 1.0) * h / 2))
-        j = int(np.floor((v + 1.0) * h / 2))
-        if i < 0 or j < 0 or i >= h or j >= h:
-            lost += 1
-            continue
-        m = nearest[j, i]
-        if m < 0:
-            if not inside[j, i]:
-                lost += 1
-            continue
-        du = (u - outline[m, 0]) * h / 2
-        dv = (v - outline[m, 1]) * h / 2
-        along = du * outline[m, 2] + dv * outline[m, 3]
-        across = -du * outline[m, 3] + dv * outline[m, 2]
-        if abs(across) <= window and along > best[m]:
-            best[m] = along
-            owner[m] = base + k
-    return lost

@@ -26,6 +26,10 @@ T = TypeVar("T")
 
 COARSE_STEP = 0.1
 """Depth codes coarser than this, in pixels of depth, are dequantised."""
+UNSURE = 0.5
+"""Confidence below which a warning says so."""
+LEAST_LEVELS = 16
+"""Fewer levels in all depth renders than this may have a common divisor by chance."""
 METRIC_OFFSET = 0.02
 """Largest offset a, in camera distances, at which 16-bit depth is taken as metric (z proportional to the code)."""
 
@@ -47,26 +51,25 @@ def _present(value: T | None) -> T:
     return value
 
 
-@dataclass(frozen=True)
-class _Depth:
-    """One view's depth codes after dequantising."""
+def _step(raw: list[RawView]) -> float:
+    """Codes between neighbouring levels of the files: the largest number that divides all their differences.
 
-    code: F32
-    step: float
-    """Codes between neighbouring levels of the file."""
+    The gaps between the levels that happen to occur say nothing: a flat-sided object has few.
+    """
+    levels = np.unique(np.concatenate([np.unique(_present(view.gray)) for view in raw])).astype(np.int64)
+    step = int(np.gcd.reduce(np.diff(levels))) if len(levels) > 1 else 1
+    return float(step) if len(levels) >= LEAST_LEVELS or step in (256, 257) else 1.0
 
 
-def _codes(view: RawView, mask: Mask) -> _Depth:
-    """Depth codes in levels of the file, smoothed within their rounding where that is coarse."""
+def _codes(view: RawView, mask: Mask, step: float) -> F32:
+    """Depth codes, smoothed within their rounding where that is coarse."""
     inside, gray = _present(mask.inside_depth), _present(view.gray)
-    levels = np.unique(gray[inside])
-    step = float(np.median(np.diff(levels))) if len(levels) > 1 else 1.0
     code = gray.astype(np.float32)
     spread = float(np.ptp(code[inside]))
     if step > COARSE_STEP * spread / max(1.0, float(np.sqrt(inside.sum()))):
         scaled = code / np.float32(step)
         code = dequantize(scaled, inside, code_jump(scaled, inside)) * np.float32(step)
-    return _Depth(code, step)
+    return code
 
 
 def _known(spec: JobSpec) -> Known:
@@ -135,21 +138,21 @@ def build_scene(folder: Path, spec: JobSpec, run: Run) -> Scene:
 
 
 def _calibrate(raw: list[RawView], masks: list[Mask], known: Known, run: Run) -> Scene:
-    depths: list[_Depth | None] = [None] * len(raw)
+    sights: list[Sight | None] = [None] * len(raw)
+    step = 0.0
     with_depth = all(view.gray is not None for view in raw)
     if with_depth:
-        sights: list[Sight] = []
+        step = _step(raw)
 
-        def one(k: int) -> tuple[_Depth, Sight]:
-            depth = _codes(raw[k], masks[k])
-            return depth, prepare(raw[k].name, depth.code, _present(masks[k].inside_depth), masks[k].alpha)
+        def one(view: RawView, mask: Mask) -> Sight:
+            code = _codes(view, mask, step)
+            return prepare(view.name, code, _present(mask.inside_depth), mask.alpha, view.rgb, step)
 
         with ThreadPoolExecutor() as pool:
-            for k, (depth, sight) in enumerate(pool.map(one, range(len(raw)))):
-                depths[k] = depth
-                sights.append(sight)
+            found = list(pool.map(one, raw, masks))
+        sights = list(found)
         run.tick(0.2)
-        calibrator = Calibrator(sights, known, run)
+        calibrator = Calibrator(found, known, run)
         solution = calibrator.solve()
         encoding = _encoding(known, solution, raw[0].gray_max > 255, background_code(_present(raw[0].gray)))
         if encoding == "metric" and calibrator.free[1]:
@@ -157,7 +160,7 @@ def _calibrate(raw: list[RawView], masks: list[Mask], known: Known, run: Run) ->
     else:
         solution = _silhouettes_only(raw, known, run)
         encoding = None
-    return _assemble(raw, masks, depths, known, solution, encoding, run)
+    return _assemble(raw, masks, sights, step, known, solution, encoding, run)
 
 
 def _distance(known: Known, solution: Solution, encoding: str | None) -> float:
@@ -172,7 +175,8 @@ def _distance(known: Known, solution: Solution, encoding: str | None) -> float:
 def _assemble(
     raw: list[RawView],
     masks: list[Mask],
-    depths: list[_Depth | None],
+    sights: list[Sight | None],
+    step: float,
     known: Known,
     solution: Solution,
     encoding: str | None,
@@ -191,18 +195,17 @@ def _assemble(
         turn = solution.arrangement.turns.get(name, Turn())
         k = by_name[source]
         camera = Camera(rotation[name], -rotation[name] @ (np.array(POSITION[name]) * distance), h.fov_deg)
-        depth, step = None, 0.0
-        found = depths[k]
-        if found is not None:
+        depth = None
+        sight = sights[k]
+        if sight is not None:
             inside = _present(masks[k].inside_depth)
-            z = (h.a + h.b * found.code) * distance
+            z = (h.a + h.b * (sight.code + np.array(h.offsets, np.float32)[sight.plateau])) * distance
             if h.ray:
                 n = z.shape[0]
                 axis = (2 * (np.arange(n) + 0.5) / n - 1) / h.focal
                 z = z / np.sqrt(1 + axis[None, :] ** 2 + axis[:, None] ** 2)
             depth = turn.image(np.where(inside, z, np.nan).astype(np.float32))
             lowest, highest = min(lowest, float(np.nanmin(depth))), max(highest, float(np.nanmax(depth)))
-            step = abs(h.b) * found.step * distance
         views.append(
             View(
                 name,
@@ -210,7 +213,7 @@ def _assemble(
                 turn.image(raw[k].rgb.astype(np.float32) / np.float32(255)),
                 turn.image(masks[k].alpha),
                 depth,
-                step,
+                0.0 if depth is None else abs(h.b) * step * distance,
             )
         )
         backgrounds[name] = masks[k].background
@@ -225,6 +228,23 @@ def _assemble(
         run.warn("views_swapped", "The views 'left' and 'right' had changed places.")
     if solution.prior is not None:
         run.warn("calibration_prior", f"Calibration: {solution.prior}. Give cameras.fov_deg if you know it.")
+    elif solution.confidence < UNSURE:
+        run.warn(
+            "calibration_unsure",
+            f"Calibration: an angle of view of {h.fov_deg:.1f} deg fits best, and others fit nearly as well. "
+            "Give cameras.fov_deg if you know it.",
+        )
+    if solution.unproven:
+        run.warn(
+            "orientation_unproven",
+            f"Neither shape nor colours tell whether {_listed(solution.unproven)} "
+            f"{'are' if len(solution.unproven) > 1 else 'is'} turned or mirrored: taken as the files are.",
+        )
+    if solution.foreign is not None:
+        run.warn(
+            "colours_disagree",
+            f"The colours of the view '{solution.foreign}' differ from the other views' on the same surface.",
+        )
     near, far = _range(h, encoding, raw[0].gray_max, distance, lowest, highest)
     calibration = Calibration(
         fov_deg=h.fov_deg,
@@ -239,6 +259,10 @@ def _assemble(
         residual=100 * solution.fit.median_px * 2 / (1024 * h.focal),
     )
     return Scene(views, calibration, backgrounds)
+
+
+def _listed(views: tuple[str, ...]) -> str:
+    return ", ".join(f"'{view}'" for view in views)
 
 
 def _range(

@@ -1,7 +1,8 @@
 """Find FOV, depth range and orientation of the six views from their own agreement.
 
 The distance is the unit of length here, so that three numbers are free: focal length F and the depth code's
-offset a and gain b. The orientation is searched only when the views disagree as they are.
+offset a and gain b. Where the views disagree as they are, every arrangement is searched (arrange.py); where several
+agree, their colours decide (blame.py and settle below).
 """
 
 from __future__ import annotations
@@ -9,10 +10,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
+from recon3d_contract.conventions import DEPTH_SIZE
 from recon3d_contract.errors import Code, Recon3dError
 
 from recon3d_runner.run import Run
+from recon3d_runner.scene import blame
 from recon3d_runner.scene.agreement import Sight
+from recon3d_runner.scene.arrange import Arrangements
 from recon3d_runner.scene.orient import Arrangement
 from recon3d_runner.scene.solve import Fit, Hypothesis, Problem
 from recon3d_runner.scene.starts import first_ranges, near_is_high
@@ -21,7 +25,9 @@ from recon3d_runner.types import F64
 PRIOR_FOV = 40.0
 FOVS = (14.0, 22.0, 32.0, 42.0, 52.0, 64.0, 78.0)
 COARSE = (48.0, 32.0, 16.0, 16.0, 8.0, 8.0)
-FINE = (8.0, 4.0, 2.0, 1.0, 0.5, 0.3)
+FINE = (8.0, 4.0, 2.0, 1.0, 0.5, 0.3, 0.2)
+MIDDLE = 4
+"""So many of FINE are gone through on thinned points first."""
 FINE_STEPS = 6
 """At most, at every scale."""
 GRID = 40.0
@@ -38,6 +44,17 @@ GOOD = 0.2
 """Cost at JUDGE of views that agree as well as renders of one object do."""
 SIGMA_GAIN = 8.0
 """Residuals of neighbouring pixels are not independent: the formal sigma of the FOV is too small by about this."""
+PER_STEP = 0.02
+"""Degrees of FOV that depth levels one pixel of depth apart leave open."""
+UNFIXED = 0.7
+"""Degrees: less sure than this, the assumed angle of view is as good."""
+SPARSE, SECOND = 40, 16
+"""Samples of a view for the search over all arrangements and the whole grid, and how many hypotheses come further."""
+LEAST_GRID = 8.0
+"""Pixels: the scale of that search follows the pictures' size down to here."""
+FINALISTS = 6
+PER_REPAIR = 0.02
+"""Of the cost: every repair must earn that much."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +81,10 @@ class Solution:
     arrangement: Arrangement
     confidence: float
     prior: str | None
+    unproven: tuple[str, ...] = ()
+    """Views that agree as well when they are turned or mirrored."""
+    foreign: str | None = None
+    """The view whose colours are not the others'."""
 
 
 class Calibrator:
@@ -93,23 +114,23 @@ class Calibrator:
             return k.near / k.distance, span
         return k.far / k.distance, -span
 
-    def _starts(self, sights: list[Sight]) -> list[Hypothesis]:
+    def starts(self, sights: list[Sight], polarities: tuple[bool, ...] = (True, False)) -> list[Hypothesis]:
         """A grid over the FOV, both polarities and a few gains."""
         fovs = FOVS if self.known.fov_deg is None else (self.known.fov_deg,)
         given = self._given_range()
         out = []
-        polarities = {"white-near": (True,), "black-near": (False,), "metric": (False,)}
-        for high in polarities.get(self.known.encoding or "", (True, False)):
+        told = {"white-near": (True,), "black-near": (False,), "metric": (False,)}
+        for high in told.get(self.known.encoding or "", polarities):
             for fov in fovs:
                 focal = 1 / float(np.tan(np.radians(fov) / 2))
                 ranges = [given] if given else first_ranges(sights, focal, high)
                 out += [Hypothesis(focal, a, b, self.rays[0]) for a, b in ranges if given or (b < 0) == high]
         return out
 
-    def coarse(self, arrangement: Arrangement) -> Fit:
-        """Best fit over the grid: all are judged, the best few refined."""
+    def coarse(self, arrangement: Arrangement, starts: list[Hypothesis] | None = None) -> Fit:
+        """Best fit over the grid, or over `starts`: all are judged, the best few refined."""
         problem = Problem(arrangement.apply(self.sights), stride=2)
-        starts = self._starts(problem.sights)
+        starts = starts or self.starts(problem.sights)
         if not starts:
             raise Recon3dError(Code.INCONSISTENT_VIEWS, message="No view shows an object in front of its background.")
         thin = Problem(problem.sights, stride=8)
@@ -132,78 +153,90 @@ class Calibrator:
         return replace(problem.evaluate(fit.hypothesis, JUDGE), sigma_fov=fit.sigma_fov)
 
     def orient(self, base: Fit) -> tuple[Fit, Arrangement]:
-        """Greedy search over swaps, rolls and mirrors, from the plain arrangement; at most three repairs."""
-        current, best = Arrangement({}), base
-        for _ in range(3):
-            if best.cost < AGREE:
-                break
-            tried = []
-            for option in current.neighbours():
-                problem = Problem(option.apply(self.sights), stride=4)
-                tried.append((problem.evaluate(best.hypothesis, 4.0).cost, option))
-                self.run.tick(0.5)
-            tried.sort(key=lambda t: t[0])
-            found = False
-            for _, option in tried[:4]:
-                fit = self._refine(Problem(option.apply(self.sights), stride=2), best.hypothesis, COARSE)
-                self.run.tick(0.6)
-                if fit.cost < best.cost - 0.02:
-                    best, current, found = fit, option, True
-            if not found:
-                break
-        return self._without_needless(best, current)
+        """The arrangement under which the views agree, else the plain one: all are searched over the whole grid."""
+        # A roll of top or bottom exchanges its axes: the sides alone say how far the object reaches.
+        sides = [s for s in self.sights if s.name not in ("top", "bottom")]
+        starts = [base.hypothesis, *self.starts(sides)]
+        scale = max(LEAST_GRID, GRID / 2 * self.sights[0].code.shape[0] / DEPTH_SIZE)
+        sparse = Arrangements(self.sights, SPARSE)
+        first = []
+        for k, h in enumerate(starts):
+            first.append(float((sparse.judge(h, scale).cost + PER_REPAIR * sparse.repairs).min()))
+            self.run.tick(0.4 + 0.15 * k / len(starts))
+        table = Arrangements(self.sights)
+        starts = [starts[k] for k in np.argsort(first, kind="stable")[:SECOND]]
+        every = np.stack([table.judge(h, scale).cost for h in starts]) + PER_REPAIR * table.repairs
+        tried: list[tuple[float, Fit, Arrangement]] = []
+        for index in np.argsort(every.min(0), kind="stable")[:FINALISTS]:
+            _, option = table.all[index]
+            thin = Problem(option.apply(self.sights), stride=8)
+            few = np.argsort(every[:, index], kind="stable")[:2]
+            fit = min((self._refine(thin, starts[k], COARSE) for k in few), key=lambda found: found.cost)
+            tried.append((fit.cost + PER_REPAIR * option.repairs(), fit, option))
+            self.run.tick(0.6)
+        tried.sort(key=lambda t: t[0])
+        best, arrangement = base, Arrangement({})
+        for _, start, option in tried[:2]:
+            fit = self._refine(Problem(option.apply(self.sights), stride=2), start.hypothesis, COARSE)
+            if fit.cost + PER_REPAIR * option.repairs() < best.cost:
+                best, arrangement = fit, option
+        return best, arrangement
 
-    def _without_needless(self, best: Fit, found: Arrangement) -> tuple[Fit, Arrangement]:
-        """Undo every repair without which the views agree as well: on a symmetric object it repaired nothing."""
-        options = [replace(found, swapped=False)] if found.swapped else []
-        options += [replace(found, turns={v: t for v, t in found.turns.items() if v != view}) for view in found.turns]
-        for option in options:
-            fit = self._refine(Problem(option.apply(self.sights), stride=2), best.hypothesis, COARSE)
-            if fit.cost < max(best.cost + 0.03, 0.7 * AGREE):
-                return self._without_needless(fit, option)
-        return best, found
+    def _fine(self, sights: list[Sight], start: Fit) -> tuple[Fit, Problem, Problem]:
+        """Refine to the last; returns the fit, and the problems on all points and on thinned ones."""
+        problem, thin = Problem(sights), Problem(sights, stride=3)
+        near = self._refine(thin, start.hypothesis, FINE[:MIDDLE], FINE_STEPS)
+        self.run.tick(0.8)
+        if self.known.ray is None:
+            as_ray = self._refine(thin, replace(near.hypothesis, ray=True), FINE[:MIDDLE], FINE_STEPS)
+            if self._sharp(thin, as_ray) < 0.95 * self._sharp(thin, near):
+                near = as_ray
+        return self._refine(problem, near.hypothesis, FINE[MIDDLE - 1 :], FINE_STEPS), problem, thin
 
     def solve(self) -> Solution:
         """Run the whole search. Raises INCONSISTENT_VIEWS naming the worst view."""
+        search = self.known.arrangement is None
         arrangement = self.known.arrangement or Arrangement({})
         best = self.coarse(arrangement)
-        if best.cost >= AGREE and self.known.arrangement is None:
+        if search and (best.cost >= AGREE or blame.contradiction(best) > blame.CONTRADICTS):
             best, arrangement = self.orient(best)
-            if arrangement.repairs():
-                again = self.coarse(arrangement)
-                best = again if again.cost < best.cost else best
-        problem = Problem(arrangement.apply(self.sights))
-        thin = Problem(problem.sights, stride=3)
-        near = self._refine(thin, best.hypothesis, FINE[:4], FINE_STEPS)
-        self.run.tick(0.8)
-        if self.known.ray is None:
-            as_ray = self._refine(thin, replace(near.hypothesis, ray=True), FINE[2:4], FINE_STEPS)
-            if self._sharp(thin, as_ray) < 0.95 * self._sharp(thin, near):
-                near = as_ray
-        fit = self._refine(problem, near.hypothesis, FINE[3:], FINE_STEPS)
+        fit, problem, thin = self._fine(arrangement.apply(self.sights), best)
+        settled = blame.Settled(arrangement)
+        if search and fit.cost < AGREE:
+            settled = blame.settle(Arrangements(self.sights), fit, arrangement, JUDGE)
+            if settled.arrangement != arrangement:
+                arrangement = settled.arrangement
+                fit, problem, thin = self._fine(arrangement.apply(self.sights), fit)
         self.run.tick(0.9)
-        if fit.cost >= AGREE:
-            raise self._inconsistent(fit, arrangement)
+        if fit.cost >= AGREE or blame.contradiction(fit) > blame.CONTRADICTS:
+            raise blame.inconsistent(self, fit, problem.sights)
         sigma = SIGMA_GAIN * fit.sigma_fov
-        if self.free[0]:
-            sigma = max(sigma, self._spread(thin, fit))
         confidence, prior = 1.0, None
         if self.free[0]:
+            sigma = max(sigma, self._spread(thin, fit), self._rounding(fit))
             # Views that agree less than they should are less to be trusted than the residuals' curvature says.
             doubt = sigma * max(1.0, fit.cost / GOOD)
             confidence = float(1 / (1 + (doubt / 0.25) ** 2))
-        if self.free[0] and sigma > 0.25 and confidence < 0.5:
+        if self.free[0] and sigma > UNFIXED:
+            confidence = min(confidence, 0.3)
             prior = f"the views do not fix the angle of view; {PRIOR_FOV:g} deg assumed"
-            focal = 1 / float(np.tan(np.radians(PRIOR_FOV) / 2))
-            h = fit.hypothesis
-            shrink = h.focal / focal
-            start = Hypothesis(focal, 1 + (h.a - 1) * shrink, h.b * shrink, h.ray)
-            fixed: F64 = self.free * np.array([0.0, 1.0, 1.0])
-            pinned = (
-                problem.refine(start, list(FINE), fixed, FINE_STEPS) if fixed.any() else problem.evaluate(start, JUDGE)
-            )
-            fit = replace(problem.evaluate(pinned.hypothesis, JUDGE), sigma_fov=fit.sigma_fov)
-        return Solution(fit, arrangement, confidence, prior)
+            fit = self._assumed(problem, fit)
+        return Solution(fit, arrangement, confidence, prior, settled.unproven, settled.foreign)
+
+    def _rounding(self, fit: Fit) -> float:
+        """What is left of the levels' rounding after all smoothing, in degrees of FOV, as seen on known objects."""
+        pixel = 2 / (self.sights[0].code.shape[0] * fit.hypothesis.focal)
+        return float(PER_STEP * abs(fit.hypothesis.b) * self.sights[0].step / pixel)
+
+    def _assumed(self, problem: Problem, fit: Fit) -> Fit:
+        """The best fit under the angle of view that is assumed."""
+        focal = 1 / float(np.tan(np.radians(PRIOR_FOV) / 2))
+        h = fit.hypothesis
+        shrink = h.focal / focal
+        start = Hypothesis(focal, 1 + (h.a - 1) * shrink, h.b * shrink, h.ray)
+        fixed: F64 = self.free * np.array([0.0, 1.0, 1.0])
+        pinned = problem.refine(start, list(FINE), fixed, FINE_STEPS) if fixed.any() else problem.evaluate(start, JUDGE)
+        return replace(problem.evaluate(pinned.hypothesis, JUDGE), sigma_fov=fit.sigma_fov)
 
     def _spread(self, problem: Problem, fit: Fit) -> float:
         """How far apart, in degrees of FOV, searches end that start on either side of the answer.
@@ -214,7 +247,7 @@ class Calibrator:
         ends = [h.fov_deg]
         for factor in (1 - ASIDE, 1 + ASIDE):
             start = Hypothesis(h.focal * factor, 1 + (h.a - 1) / factor, h.b / factor, h.ray)
-            ends.append(self._refine(problem, start, FINE[:4], FINE_STEPS).hypothesis.fov_deg)
+            ends.append(self._refine(problem, start, FINE[:MIDDLE], FINE_STEPS).hypothesis.fov_deg)
         if not WIDEST[0] <= h.fov_deg <= WIDEST[1]:
             return float("inf")
         return max(ends) - min(ends)
@@ -224,36 +257,18 @@ class Calibrator:
         problem = Problem(solution.arrangement.apply(self.sights))
         start = replace(solution.fit.hypothesis, a=0.0)
         fixed = self.free * np.array([1.0 if solution.prior is None else 0.0, 0.0, 1.0])
-        fit = (
-            problem.refine(start, list(FINE[3:]), fixed, FINE_STEPS) if fixed.any() else problem.evaluate(start, JUDGE)
-        )
+        scales = list(FINE[MIDDLE - 1 :])
+        fit = problem.refine(start, scales, fixed, FINE_STEPS) if fixed.any() else problem.evaluate(start, JUDGE)
         return replace(solution, fit=replace(problem.evaluate(fit.hypothesis, JUDGE), sigma_fov=fit.sigma_fov))
 
     def _sharp(self, problem: Problem, fit: Fit) -> float:
         return problem.evaluate(fit.hypothesis, 0.3).cost
 
-    def _inconsistent(self, fit: Fit, arrangement: Arrangement) -> Recon3dError:
-        """The error; the worst view is the one without which the other five agree best."""
-        sights = arrangement.apply(self.sights)
-        without: dict[str, float] = {}
-        for k, left_out in enumerate(sights):
-            problem = Problem(sights[:k] + sights[k + 1 :], stride=4)
-            starts = [h for h in self._starts(problem.sights) if abs(h.fov_deg - 40) < 15]
-            if not starts:
-                continue
-            first = min(starts, key=lambda h: problem.evaluate(h, GRID).cost)
-            without[left_out.name] = self._refine(problem, first, COARSE).cost
-            self.run.tick(0.9)
-        worst = (
-            min(without, key=lambda name: without[name]) if without else max(fit.by_view, key=fit.by_view.__getitem__)
-        )
-        return Recon3dError(
-            Code.INCONSISTENT_VIEWS,
-            message=f"The six views do not show one object from six axis directions; '{worst}' fits the others worst.",
-            details={
-                "worst_view": worst,
-                "disagreement": round(fit.cost, 3),
-                "disagreement_without": {name: round(value, 3) for name, value in without.items()},
-                "limit": AGREE,
-            },
-        )
+    def left_out(self, sights: list[Sight], first: Hypothesis) -> Fit:
+        """Quick best fit of fewer views, for naming the one that does not belong."""
+        problem = Problem(sights, stride=4)
+        starts = [first, *(h for h in self.starts(sights) if abs(h.fov_deg - PRIOR_FOV) < 25)]
+        judged = sorted((problem.evaluate(h, GRID).cost, k) for k, h in enumerate(starts))
+        fits = [self._refine(problem, starts[k], COARSE) for k in {0, *(k for _, k in judged[:2])}]
+        self.run.tick(0.9)
+        return self._refine(problem, min(fits, key=lambda fit: fit.cost).hypothesis, FINE[1:MIDDLE], 3)

@@ -50,6 +50,8 @@ class Turn:
             inside=self.image(s.inside),
             slope=self.image(s.slope),
             nearest=self.image(s.nearest),
+            tint=self.image(s.tint),
+            plateau=self.image(s.plateau),
             points=points,
             outline=outline,
         )
@@ -76,26 +78,6 @@ class Arrangement:
             replace(self.turns.get(s.name, Turn()).sight(by_name[self.source(s.name)]), name=s.name) for s in sights
         ]
 
-    @property
-    def mirrors(self) -> int:
-        """How many views are mirrored."""
-        return sum(t.mirror for t in self.turns.values())
-
     def repairs(self) -> int:
         """How many things differ from the convention."""
         return int(self.swapped) + sum(t != Turn() for t in self.turns.values())
-
-    def neighbours(self) -> list[Arrangement]:
-        """Every arrangement that repairs one thing more; at most two mirrors, rolls only for top and bottom."""
-        out = [] if self.swapped else [replace(self, swapped=True)]
-        for view in ("front", "back", "left", "right", "top", "bottom"):
-            if self.turns.get(view, Turn()) != Turn():
-                continue
-            rolls = range(4) if view in ("top", "bottom") else range(1)
-            for roll in rolls:
-                for mirror in (False, True):
-                    turn = Turn(roll, mirror)
-                    if turn == Turn() or self.mirrors + mirror > 2:
-                        continue
-                    out.append(replace(self, turns={**self.turns, view: turn}))
-        return out

@@ -7,16 +7,27 @@ from recon3d_contract.errors import Code, Recon3dError
 from scipy import ndimage
 
 from recon3d_runner.scene.images import RawView
-from recon3d_runner.scene.masks import Mask, unlike
+from recon3d_runner.scene.masks import Mask, background_code, unlike
 
 MIN_PIXELS = 64
 """A view with fewer object pixels than this shows no object."""
+LEAST_BACKGROUND = 0.3
+"""Share of a depth render's border that must be background."""
 STRAY = 0.05
 """Share of coloured pixels outside the depth's object above which the two show different things."""
 
 
 def check_view(view: RawView, mask: Mask) -> None:
     """Raise INCONSISTENT_VIEWS for a view without an object or whose depth shows something else than its colours."""
+    if view.gray is not None:
+        border = np.concatenate([view.gray[0], view.gray[-1], view.gray[:, 0], view.gray[:, -1]])
+        share = float((border == background_code(view.gray)).mean())
+        if share < LEAST_BACKGROUND:
+            raise Recon3dError(
+                Code.INCONSISTENT_VIEWS,
+                f"The depth render '{view.name}' shows no object in front of one background: its border is not plain.",
+                {"worst_view": view.name, "background_share": round(share, 3), "limit": LEAST_BACKGROUND},
+            )
     if mask.inside_depth is not None and int(mask.inside_depth.sum()) < MIN_PIXELS:
         raise Recon3dError(
             Code.INCONSISTENT_VIEWS,

@@ -1,19 +1,24 @@
 """Fit focal length and depth range to the agreement of six views (see agreement.py for the residuals).
 
-Robust Levenberg-Marquardt over (log F, a, b): correspondences of the silhouette support are found anew at
-every step, the Jacobian is numeric, weights are Huber's
-inside a gate of a few times the scale, which shrinks (as in trimmed ICP, Chetverikov et al. 2002).
+Robust Levenberg-Marquardt over (log F, a, b) and one offset of the codes per plateau (agreement.py), which stays
+within their rounding.
+Correspondences of the silhouette support are found anew at every step, the Jacobian is numeric, weights are
+Huber's inside a gate of a few times the scale, which shrinks (as in trimmed ICP, Chetverikov et al. 2002).
 """
 
 from __future__ import annotations
 
+import os
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import cache
 
 import numpy as np
+from recon3d_contract.conventions import VIEWS
 
-from recon3d_runner.scene.agreement import Sight, depth_residuals, frames, lift, support
-from recon3d_runner.types import F64
+from recon3d_runner.scene import equations, kernels
+from recon3d_runner.scene.agreement import PLATEAUS, Sight, frames
+from recon3d_runner.types import F64, I64
 
 WINDOW = 1.0
 REACH = 100.0
@@ -23,6 +28,21 @@ LEAST_SHARED = 0.05
 """Share of all points below which shared surface is too little to judge by."""
 SETTLED = 5e-5
 """Relative change of the focal length, and of the offset, at which a scale is done."""
+DEPTH_POINTS = 6000
+"""Of a view, whose depth is compared with the other views'."""
+ROUNDING_SCALE = 2.0
+"""Residual scale in pixels from which on the codes' offsets are sought."""
+PRIOR_WEIGHT = 10.0
+"""Of an offset's standard deviation under rounding, against residuals that weigh 1000 in all, kind by kind."""
+LEAST_VARIANCE = 0.01
+"""Square pixels; residuals are never taken to be better than that."""
+UNSHIFTED = (0.0,) * (PLATEAUS * len(VIEWS))
+
+
+@cache
+def pool() -> ThreadPoolExecutor:
+    """Threads for the kernels, which release the interpreter's lock."""
+    return ThreadPoolExecutor(min(len(VIEWS), os.cpu_count() or 1))
 
 
 @dataclass(frozen=True)
@@ -33,6 +53,8 @@ class Hypothesis:
     a: float
     b: float
     ray: bool = False
+    offsets: tuple[float, ...] = UNSHIFTED
+    """What the codes of every plateau are off by."""
 
     @property
     def fov_deg(self) -> float:
@@ -53,6 +75,8 @@ class Fit:
     """Standard deviation of the FOV in degrees, from the residuals' curvature."""
     median_px: float = np.inf
     """Median absolute inlier residual in pixels of the depth render."""
+    conflict: F64 = field(default_factory=lambda: np.zeros((0, 0)))
+    """(n, n) share of view i's points that view j proves wrong: outside its silhouette, or in front of its depth."""
 
 
 class Problem:
@@ -60,152 +84,142 @@ class Problem:
 
     def __init__(self, sights: list[Sight], stride: int = 1) -> None:
         self.sights = sights
-        self.points = [s.points[::stride] for s in sights]
-        self.sparse = [p[:: max(1, len(p) // (6000 // stride))] for p in self.points]
+        n = len(sights)
+        points = [s.points[::stride] for s in sights]
+        sparse = [p[:: max(1, len(p) // (DEPTH_POINTS // stride))] for p in points]
+        self.points, self.start = _joined(points)
+        self.sparse, self.sparse_start = _joined(sparse)
         self.window = WINDOW * (1 if stride == 1 else 2.5 if stride <= 4 else 4.0)
-        self.rotation = frames()
-
-    def _move(self, points: F64, i: int, j: int) -> F64:
-        ri, rj = self.rotation[self.sights[i].name], self.rotation[self.sights[j].name]
-        turn = rj @ ri.T
-        back = turn @ np.array([0.0, 0.0, 1.0])
-        return np.ascontiguousarray(points @ turn.T - back + np.array([0.0, 0.0, 1.0]))
-
-    def _pairs(self) -> list[tuple[int, int]]:
-        n = len(self.sights)
-        return [(i, j) for i in range(n) for j in range(n) if i != j]
-
-    def depth(self, h: Hypothesis, reach: float) -> F64:
-        """(pairs, N) residuals, NaN where a pair says nothing."""
-        lifted = [lift(p, h.focal, h.a, h.b, h.ray) for p in self.sparse]
-        width = max(len(p) for p in self.sparse)
-        pairs = self._pairs()
-        out = np.full((len(pairs), width), np.nan)
-
-        def one(k: int) -> None:
-            i, j = pairs[k]
-            s = self.sights[j]
-            r = depth_residuals(self._move(lifted[i], i, j), s.code, s.slope, s.inside, h.focal, h.a, h.b, h.ray, reach)
-            out[k, : len(r)] = r
-
-        with ThreadPoolExecutor() as pool:
-            list(pool.map(one, range(len(pairs))))
-        return out
-
-    def touch(self, h: Hypothesis) -> tuple[list[F64], list[tuple[np.ndarray, np.ndarray]], F64]:
-        """Support of every outline: per view (M,) residuals, the (view, point) that attains each, and lost shares."""
-        lifted = [lift(p, h.focal, h.a, h.b, h.ray) for p in self.points]
-        n = len(self.sights)
-
-        def one(j: int) -> tuple[F64, tuple[np.ndarray, np.ndarray], F64]:
-            s = self.sights[j]
-            best = np.full(len(s.outline), -REACH)
-            owner = np.full(len(s.outline), -1, np.int32)
-            lost = np.zeros(n)
-            base, starts = 0, []
+        self.middle = float(np.mean([p[:, 2].mean() for p in sparse if len(p)] or [0.0]))
+        self.rounding = np.zeros(len(UNSHIFTED))
+        self.limit = np.zeros(len(UNSHIFTED))
+        for s in sights:
+            mine = slice(PLATEAUS * (base := int(s.plateau.flat[0]) // PLATEAUS), PLATEAUS * (base + 1))
+            self.rounding[mine], self.limit[mine] = s.rounding, s.step / 2
+        self.turn, self.shift = np.zeros((n, n, 3, 3)), np.zeros((n, n, 3))
+        for j in range(n):
             for i in range(n):
-                starts.append(base)
-                if i != j and len(s.outline):
-                    moved = self._move(lifted[i], i, j)
-                    lost[i] = support(
-                        moved, s.outline, s.nearest, s.inside, h.focal, self.window, best, owner, base
-                    ) / max(1, len(moved))
-                base += len(lifted[i])
-            view = np.searchsorted(np.array([*starts, base]), owner, side="right") - 1
-            return best, (view, owner - np.array(starts)[np.clip(view, 0, n - 1)]), lost
+                self.turn[j, i], self.shift[j, i] = carry(sights[i].name, sights[j].name)
 
-        with ThreadPoolExecutor() as pool:
-            parts = list(pool.map(one, range(n)))
-        return [p[0] for p in parts], [p[1] for p in parts], np.stack([p[2] for p in parts])
+    def _at(self, h: Hypothesis) -> float:
+        """Depth of the codes' middle."""
+        return h.a + h.b * self.middle
 
-    def touch_again(self, h: Hypothesis, owners: list[tuple[np.ndarray, np.ndarray]]) -> list[F64]:
-        """The support residuals of fixed (view, point) correspondences under another hypothesis."""
-        out = []
-        for j, s in enumerate(self.sights):
-            view, index = owners[j]
-            r = np.full(len(s.outline), np.nan)
-            for i in range(len(self.sights)):
-                pick = (view == i) & (index >= 0)
-                if i == j or not pick.any():
-                    continue
-                p = self._move(lift(self.points[i][index[pick]], h.focal, h.a, h.b, h.ray), i, j)
-                size = s.code.shape[0]
-                uv = h.focal * p[:, :2] / p[:, 2:]
-                r[pick] = ((uv - s.outline[pick, :2]) * s.outline[pick, 2:]).sum(1) * size / 2
-            out.append(r)
-        return out
+    def _camera(self, h: Hypothesis) -> tuple[float, float, float, F64, bool]:
+        return h.focal, h.a, h.b, np.array(h.offsets), h.ray
+
+    def _depth_cost(self, h: Hypothesis, scale: float, front: float, j: int) -> tuple[F64, I64]:
+        s = self.sights[j]
+        sums, histogram = np.zeros((len(self.sights), 3)), np.zeros(kernels.BINS, np.int64)
+        kernels.depth_cost(
+            self.sparse, self.sparse_start, self.turn[j], self.shift[j], j, s.code, s.slope, s.inside, s.plateau,
+            *self._camera(h), HIDDEN * scale, scale, front, sums, histogram,
+        )  # fmt: skip
+        return sums, histogram
+
+    def _touch(self, h: Hypothesis, limit: float, j: int) -> tuple[F64, I64, F64]:
+        s = self.sights[j]
+        best, owner = np.full(len(s.outline), -REACH), np.full(len(s.outline), -1, np.int64)
+        outside = np.zeros(len(self.sights))
+        kernels.touch(
+            self.points, self.start, self.turn[j], self.shift[j], j, s.outline, s.nearest, s.inside,
+            *self._camera(h), self.window, limit, best, owner, outside,
+        )  # fmt: skip
+        return best, owner, outside
 
     def evaluate(self, h: Hypothesis, scale: float) -> Fit:
         """Robust cost of a hypothesis at residual scale `scale` pixels."""
-        depth = self.depth(h, HIDDEN * scale)
-        touch, _, lost = self.touch(h)
-        names = [s.name for s in self.sights]
-        n = len(names)
-        rho = depth**2 / (depth**2 + scale**2)
-        seen = np.isfinite(rho)
-        per_pair = np.where(seen, rho, 0).sum(1)
-        counts = seen.sum(1)
-        sil = [t**2 / (t**2 + scale**2) for t in touch]
-        outside = lost.mean()
+        n = len(self.sights)
+        limit = HIDDEN * scale
+
+        def one(j: int) -> tuple[F64, I64, F64, F64]:
+            sums, histogram = self._depth_cost(h, scale, limit, j)
+            best, _, outside = self._touch(h, limit, j)
+            return sums, histogram, best**2 / (best**2 + scale**2), outside
+
+        parts = list(pool().map(one, range(n)))
+        # (n, n): source view i, target view j.
+        rho, seen, front = np.stack([p[0] for p in parts], 1).transpose(2, 0, 1)
+        points, sparse = np.diff(self.start)[:, None], np.diff(self.sparse_start)[:, None]
+        lost = np.stack([p[3] for p in parts], 1) / np.maximum(points, 1)
+        sil = [p[2] for p in parts]
+        edges = int(sum(map(len, sil)))
         # Where hardly two views share a surface (a box), the few pixels that seem to must not decide.
-        d = per_pair.sum() / max(1.0, counts.sum(), LEAST_SHARED * depth.size)
-        s = float(np.mean(np.concatenate(sil))) if sum(map(len, sil)) else 0.0
+        d = rho.sum() / max(1.0, seen.sum(), LEAST_SHARED * (n - 1) * sparse.sum())
+        s = float(np.concatenate(sil).mean()) if edges else 0.0
+        off = ~np.eye(n, dtype=bool)
         by_view = {}
-        pairs = self._pairs()
-        for k, name in enumerate(names):
-            mine = [q for q, (i, j) in enumerate(pairs) if k in (i, j)]
-            dk = per_pair[mine].sum() / max(1.0, counts[mine].sum(), LEAST_SHARED * depth[mine].size)
+        for k, name in enumerate(x.name for x in self.sights):
+            shared = LEAST_SHARED * (n - 1) * (sparse[k, 0] + sparse.mean())
+            dk = (rho[k].sum() + rho[:, k].sum()) / max(1.0, seen[k].sum() + seen[:, k].sum(), shared)
             sk = float(sil[k].mean()) if len(sil[k]) else 0.0
-            by_view[name] = float(dk + sk + lost[k].sum() / (n - 1) + lost[:, k].sum() / (n - 1))
-        inlier = np.concatenate([np.abs(depth[seen]), *[np.abs(t) for t in touch]])
-        inlier = inlier[inlier < 3 * scale]
-        median = float(np.median(inlier)) if len(inlier) else np.inf
-        return Fit(h, float(d + s + 2 * outside), by_view, median_px=median)
+            by_view[name] = float(dk + sk + (lost[k].sum() + lost[:, k].sum()) / (n - 1))
+        median = _median(sum((p[1] for p in parts), np.zeros(kernels.BINS, np.int64)), 3 * scale)
+        conflict = lost + front / np.maximum(sparse, 1)
+        return Fit(h, float(d + s + 2 * lost[off].mean()), by_view, median_px=median, conflict=conflict)
 
     def step(self, h: Hypothesis, scale: float, free: F64, damping: float) -> tuple[Hypothesis, float]:
-        """One damped Gauss-Newton step over the free ones of (log F, a, b); returns it and sigma(log F)."""
-        delta = np.array([1e-4, 1e-4, 1e-4 * max(1e-9, abs(h.b))])
+        """One damped Gauss-Newton step over the free ones of (log F, a, b, offsets); returns it and sigma(log F)."""
+        m = len(UNSHIFTED)
         near = HIDDEN * min(scale, DEPTH_SCALE)
-        touch, owners, _ = self.touch(h)
-        r0 = np.concatenate([self.depth(h, near).ravel(), *touch])
-        columns = []
-        for k in range(3):
-            if not free[k]:
-                continue
-            plus, minus = _nudge(h, k, delta[k]), _nudge(h, k, -delta[k])
-            rp = np.concatenate([self.depth(plus, 2 * near).ravel(), *self.touch_again(plus, owners)])
-            rm = np.concatenate([self.depth(minus, 2 * near).ravel(), *self.touch_again(minus, owners)])
-            columns.append((rp - rm) / (2 * delta[k]))
-        jac = np.stack(columns, 1)
-        # A jump of a correspondence between surfaces is no derivative.
-        kind = np.zeros(len(r0), bool)
-        kind[len(r0) - sum(map(len, touch)) :] = True
-        ok = np.isfinite(r0) & np.isfinite(jac).all(1) & (np.abs(r0) < np.where(kind, HIDDEN * scale, near))
-        ok &= (np.abs(jac) * delta[free.astype(bool)]).max(1) < 2.0
-        r, jac = r0[ok], jac[ok]
-        width = np.where(kind[ok], scale, min(scale, DEPTH_SCALE))
-        weight = np.minimum(1.0, width / np.maximum(np.abs(r), 1e-12))
+        # Far from the answer, surfaces are matched to the wrong ones: then silhouettes alone decide.
+        with_depth = scale <= DEPTH_SCALE or not any(len(s.outline) for s in self.sights)
+
+        def one(j: int) -> F64:
+            s = self.sights[j]
+            # The normal matrix, its right side, and the weights' sums, for outlines and for depth.
+            out = np.zeros((2, 3 + m, 3 + m + 2))
+            _, owner, _ = self._touch(h, HIDDEN * scale, j)
+            parts = [(np.zeros((3 + m, 3 + m)), np.zeros(3 + m), np.zeros(2)) for _ in range(2)]
+            equations.touch_normal(
+                self.points, self.start, self.turn[j], self.shift[j], s.outline, s.code.shape[0],
+                *self._camera(h), owner, HIDDEN * scale, scale, *parts[0],
+            )  # fmt: skip
+            if with_depth:
+                equations.depth_normal(
+                    self.sparse, self.sparse_start, self.turn[j], self.shift[j], j,
+                    s.code, s.slope, s.inside, s.plateau,
+                    *self._camera(h), near, min(scale, DEPTH_SCALE), *parts[1],
+                )  # fmt: skip
+            for k, (normal, rhs, total) in enumerate(parts):
+                out[k, :, : 3 + m], out[k, :, 3 + m], out[k, :2, 4 + m] = normal, rhs, total
+            return out
+
+        normal, rhs, weight, squares = np.zeros((3 + m, 3 + m)), np.zeros(3 + m), 0.0, 0.0
         # Depth pairs and silhouettes weigh the same in all.
-        kind = kind[ok]
-        for mask in (kind, ~kind):
-            total = weight[mask].sum()
-            if total > 0:
-                weight[mask] *= 1000.0 / total
-        if scale > DEPTH_SCALE and kind.any():
-            weight[~kind] = 0.0  # Far from the answer, surfaces are matched to the wrong ones.
-        normal = jac.T @ (weight[:, None] * jac)
-        rhs = -jac.T @ (weight * r)
-        size = np.sqrt(np.diag(normal))
+        for part in np.sum(list(pool().map(one, range(len(self.sights)))), 0):
+            if part[0, 4 + m] > 0:
+                normal += part[:, : 3 + m] * (1000 / part[0, 4 + m])
+                rhs += part[:, 3 + m] * (1000 / part[0, 4 + m])
+                weight, squares = weight + 1000, squares + 1000 * part[1, 4 + m] / part[0, 4 + m]
+        variance = squares / max(weight, 1e-9)
+        loose = scale <= ROUNDING_SCALE and free[2] > 0
+        keep = np.flatnonzero(np.concatenate([free > 0, loose & (self.rounding > 0)]))
+        if loose:
+            prior = PRIOR_WEIGHT * max(variance, LEAST_VARIANCE) / np.maximum(self.rounding, 1e-6) ** 2
+            normal[3:, 3:] += np.diag(prior)
+            rhs[3:] -= prior * np.array(h.offsets)
+        # Offset and gain of codes far from 0 are nearly one number: the offset at the codes' middle is not.
+        basis = np.eye(3 + m)
+        basis[1, 2] = -self.middle if free[1] and free[2] else 0.0
+        # What no residual depends on (the gain of a cube's one code) is nothing but rounding here, and stays.
+        least = 1e-6 * np.sqrt(np.diag(normal))[keep] + 1e-12
+        normal, rhs = (basis.T @ normal @ basis)[np.ix_(keep, keep)], (basis.T @ rhs)[keep]
+        size = np.maximum(np.sqrt(np.maximum(np.diag(normal), 0.0)), least)
         scaled = normal / np.outer(size, size) + damping * np.eye(len(size))
-        move = np.linalg.solve(scaled, rhs / size) / size
+        moved = np.zeros(3 + m)
+        moved[keep] = np.linalg.solve(scaled, rhs / size) / size
+        moved = basis @ moved
         covariance = np.linalg.inv(scaled) / np.outer(size, size)
-        variance = float((weight * r**2).sum() / max(weight.sum(), 1e-9))
-        sigma = float(np.sqrt(covariance[0, 0] * variance)) if free[0] else 0.0
-        full = np.zeros(3)
-        full[free.astype(bool)] = move
+        sigma = float(np.sqrt(covariance[0, 0] * max(variance, LEAST_VARIANCE))) if free[0] else 0.0
+        shifted = np.array([moved[0], moved[1] + self.middle * moved[2], moved[2]])
         limit = np.array([0.1, 0.1, 0.1 * abs(h.b)])
-        full *= min(1.0, float(np.min(limit / np.maximum(np.abs(full), 1e-12))))
-        return replace(h, focal=h.focal * float(np.exp(full[0])), a=h.a + float(full[1]), b=h.b + float(full[2])), sigma
+        moved *= min(1.0, float(np.min(limit / np.maximum(np.abs(shifted), 1e-12))))
+        offsets = np.clip(np.array(h.offsets) + moved[3:], -self.limit, self.limit)
+        focal = h.focal * float(np.exp(moved[0]))
+        return replace(
+            h, focal=focal, a=h.a + float(moved[1]), b=h.b + float(moved[2]), offsets=tuple(offsets.tolist())
+        ), sigma
 
     def refine(self, h: Hypothesis, scales: list[float], free: F64, steps: int = 1, damping: float = 1e-4) -> Fit:
         """Up to `steps` steps at every scale, until they settle; returns the last fit with its sigma."""
@@ -217,15 +231,27 @@ class Problem:
                     h, sigma = self.step(h, scale, free, damping)
                 except np.linalg.LinAlgError:
                     break
-                if abs(h.focal / before.focal - 1) < SETTLED and abs(h.a - before.a) < SETTLED:
+                if abs(h.focal / before.focal - 1) < SETTLED and abs(self._at(h) - self._at(before)) < SETTLED:
                     break
         fit = self.evaluate(h, scales[-1])
         return replace(fit, sigma_fov=sigma * np.degrees(h.focal * 2 / (1 + h.focal**2)))
 
 
-def _nudge(h: Hypothesis, k: int, amount: float) -> Hypothesis:
-    if k == 0:
-        return replace(h, focal=h.focal * float(np.exp(amount)))
-    if k == 1:
-        return replace(h, a=h.a + amount)
-    return replace(h, b=h.b + amount)
+def carry(source: str, target: str) -> tuple[F64, F64]:
+    """Rotation and shift from one view's camera frame into another's, distance 1."""
+    forward = np.array([0.0, 0.0, 1.0])
+    turn = frames()[target] @ frames()[source].T
+    return turn, forward - turn @ forward
+
+
+def _joined(parts: list[np.ndarray]) -> tuple[np.ndarray, I64]:
+    start = np.concatenate([[0], np.cumsum([len(p) for p in parts])]).astype(np.int64)
+    return np.ascontiguousarray(np.concatenate(parts), np.float32), start
+
+
+def _median(histogram: I64, width: float) -> float:
+    """Median of what a histogram over [0, width) counted."""
+    total = np.cumsum(histogram)
+    if not total[-1]:
+        return float("inf")
+    return float(np.searchsorted(total, total[-1] / 2) + 0.5) * width / len(histogram)

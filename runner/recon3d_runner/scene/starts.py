@@ -57,7 +57,8 @@ def first_ranges(sights: list[Sight], focal: float, high_is_near: bool) -> list[
         lowest, highest = min(lowest, low), max(highest, high)
         nearest.append(high if high_is_near else low)
         reach.append(extent / focal)
-    if not nearest or highest <= lowest:
+    if not nearest:
         return []
-    gain = (-1.0 if high_is_near else 1.0) * max(reach) / (highest - lowest)
+    # A cube's sides have one code in common: then the gain is nobody's to know, and any will do.
+    gain = (-1.0 if high_is_near else 1.0) * max(reach) / max(1.0, highest - lowest)
     return [(1.0 - float(np.mean(reach)) - b * float(np.mean(nearest)), b) for b in gain * np.array(SPANS)]

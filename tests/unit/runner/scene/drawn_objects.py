@@ -65,6 +65,12 @@ def sphere(subdivisions: int = 5) -> Drawn:
     return _fitted(np.array(ball.vertices), ball.faces)
 
 
+def egg(paint: Paint = waves) -> Drawn:
+    """An ellipsoid: every view is its own mirror image, and only colours tell which way it is."""
+    ball = sphere()
+    return Drawn(ball.vertices * (1.0, 0.8, 0.6), ball.faces, paint)
+
+
 def box(extents: tuple[float, float, float] = (1.0, 0.7, 0.45)) -> Drawn:
     """Genus 0: flat sides that no 8-bit depth step may turn into terraces."""
     made = trimesh.creation.box(extents=extents)
