@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
 import os
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,7 +19,11 @@ from kubecluster.tools import tool
 
 pytestmark = pytest.mark.cluster
 GPU = ("-f", str(CHART / "values-rtx3090.yaml"), "--set=licenses.nvdiffrast.acceptNonCommercial=true")
-CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+FIRST = Path(__file__).parent / "fixtures/v0.1.0/recon3d-0.1.0.tgz"
+FROZEN = {
+    "recon3d-0.1.0.tgz": "b973ad8c249e07da373b6e361a29af18ac4484b03839946f4294abfae3af1736",
+    "reconstructionjobs.yaml": "331f91a8706fe09b96d47200e1f8cf2553207cd77b80d9cb60ad777c75a28fe8",
+}
 JOBS = "/apis/recon3d.io/v1alpha1/namespaces/studio/reconstructionjobs"
 KINDS = (
     "serviceaccounts", "configmaps", "secrets", "services", "persistentvolumeclaims", "resourcequotas",
@@ -47,11 +53,11 @@ def release(plane: ControlPlane, admin: Client) -> Iterator[Any]:
     """Run helm on that cluster, for the release `one` unless another is named; at the end nothing of it is left."""
     used: set[str] = set()
 
-    def call(verb: str, *arguments: str, name: str = "one") -> str:
+    def call(verb: str, *arguments: str, name: str = "one", chart: Path = CHART) -> str:
         used.add(name)
-        chart = [str(CHART)] if verb in ("install", "upgrade") else []
+        charts = [str(chart)] if verb in ("install", "upgrade") else []
         done = subprocess.run(
-            [tool("helm"), verb, name, *chart, "--namespace", "studio", *arguments],
+            [tool("helm"), verb, name, *charts, "--namespace", "studio", *arguments],
             env={**os.environ, "KUBECONFIG": str(plane.kubeconfig)}, capture_output=True, text=True, check=False,
             timeout=120,
         )  # fmt: skip
@@ -162,6 +168,34 @@ def test_an_upgrade_keeps_certificates_and_keys(release, admin):
     assert secrets() == before
     release("rollback")
     assert secrets() == before
+
+
+def test_an_upgrade_from_the_first_version_and_back_keeps_jobs_of_every_phase(release, admin):
+    """The frozen chart of v0.1.0 is installed, jobs of every phase are there, and today's chart takes over."""
+    release("install", *CPU, chart=FIRST)
+    for name, phase in (("waits", "Queued"), ("runs", "Processing"), ("done", "Completed")):
+        body = {"apiVersion": "recon3d.io/v1alpha1", "kind": "ReconstructionJob", "metadata": {"name": name},
+                "spec": {"input": {"builtin": "example"}}}  # fmt: skip
+        admin.create(JOBS, body)
+        admin.merge(f"{JOBS}/{name}/status", {"status": {"phase": phase}})
+    before = {
+        item["metadata"]["name"]: (item["metadata"]["uid"], item["spec"], item["status"]) for item in admin.items(JOBS)
+    }
+    assert len(before) == 3
+    for verb in ("upgrade", "rollback"):
+        release(verb, *(CPU if verb == "upgrade" else ()))
+        after = {
+            item["metadata"]["name"]: (item["metadata"]["uid"], item["spec"], item["status"])
+            for item in admin.items(JOBS)
+        }
+        assert after == before, verb
+    for name in before:
+        admin.delete(f"{JOBS}/{name}")
+
+
+def test_the_first_version_s_fixture_is_as_it_was_frozen():
+    found = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in FIRST.parent.iterdir()}
+    assert found == FROZEN
 
 
 def test_two_releases_in_two_namespaces_do_not_collide(release, admin, plane):
