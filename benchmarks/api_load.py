@@ -156,7 +156,8 @@ async def listen(host: str, port: int, path: str, key: str, count: int) -> None:
     """Open `count` streams of events; ends when the server ends them."""
     global _LISTENERS  # noqa: PLW0603 - one process, one purpose
     _LISTENERS = count
-    await asyncio.gather(*(_listen(host, port, head("GET", path, key)) for _ in range(count)))
+    request = head("GET", path, key, "Connection: close")
+    await asyncio.gather(*(_listen(host, port, request) for _ in range(count)))
 
 
 def main(kind: str, host: str, port: str, path: str, key: str, *rest: str) -> None:
