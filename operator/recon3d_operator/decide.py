@@ -155,18 +155,21 @@ class _Draft:
         if ended.lost_engine:
             self.events.append(Event("Warning", "EngineLost", error.message))
             self.facts[QUOTA_RESERVED] = ("False", "EngineLost", f"{error.message} The job goes on without it.")
-            return self._finish(Phase.QUEUED)
+            return self._again_later()
         if retry.may_retry(self.spec, self.attempts, error.code):
             self.events.append(Event("Warning", "Retrying", error.message))
             self.facts[QUOTA_RESERVED] = ("False", "Retrying", error.message)
             self.fields["progress"] = None
-            start = queue.not_before(self.attempts, self.settings)
-            if start is not None:
-                self.times.append(start)
-            return self._finish(Phase.QUEUED)
+            return self._again_later()
         if ended.summary is not None:
             self.fields |= report.results(ended.summary, self._store)
         return self._failed(error)
+
+    def _again_later(self) -> Decision:
+        start = queue.not_before(self.attempts, self.settings)
+        if start is not None:
+            self.times.append(start)
+        return self._finish(Phase.QUEUED)
 
     # --- no run
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from recon3d_operator.decide import decide
+from recon3d_operator.model import Observed
 from recon3d_operator.times import stamp
 
 
@@ -74,6 +76,15 @@ def test_the_death_of_the_first_engines_container_does_not_lose_the_other_engine
     both.run("chair")
     both.complete("chair")
     assert both.phase("chair") == "Completed"
+
+
+def test_the_next_run_needs_no_further_event(both):
+    first_runs(both)
+    job, (pod,) = both.cluster.jobs["studio", "chair"], both.pods("chair")
+    state = {"terminated": {"reason": "OOMKilled", "exitCode": 137, "finishedAt": stamp(both.cluster.now)}}
+    pod = {**pod, "status": {"phase": "Failed", "initContainerStatuses": [container("reconviagen", **state)]}}
+    decision = decide(Observed(job=job, pods=(pod,)), both.settings, both.cluster.now)
+    assert decision.look_again_at == both.cluster.now + both.settings.retry_base_s
 
 
 def test_it_is_left_out_once_only(both):
