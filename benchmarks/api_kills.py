@@ -21,7 +21,7 @@ from kubecluster.client import JOBS, Client
 from recon3d_contract.conventions import VIEWS
 
 _CLIENTS = 8
-_PAUSE_S = 0.05
+_PAUSE_S = 0.25
 
 
 def kills(service: Service, admin: Client, count: int = 200) -> dict[str, float]:
@@ -34,13 +34,12 @@ def kills(service: Service, admin: Client, count: int = 200) -> dict[str, float]
     over = threading.Event()
     clients = [threading.Thread(target=_submit_all, args=(service.url, left, told)) for _ in range(_CLIENTS)]
     killed = [0]
-    killer = threading.Thread(target=_kill, args=(service, chance, over, killed))
-    for thread in (*clients, killer):
-        thread.start()
     for thread in clients:
-        thread.join()
-    over.set()
-    killer.join()
+        thread.start()
+    waiting = threading.Thread(target=lambda: ([thread.join() for thread in clients], over.set()))
+    waiting.start()
+    _kill(service, chance, over, killed)  # here: a child process ends with the thread that started it
+    waiting.join()
     service.wait()
     jobs = admin.items(f"{JOBS}/namespaces/{NAMESPACE}/reconstructionjobs")
     seeds = Counter(job["spec"]["seed"] for job in jobs)
@@ -60,26 +59,26 @@ def kills(service: Service, admin: Client, count: int = 200) -> dict[str, float]
 
 
 def _submit_all(url: str, left: queue.Queue[int], told: dict[int, str]) -> None:
-    while True:
-        try:
-            number = left.get_nowait()
-        except queue.Empty:
-            return
-        told[number] = _submit(url, number)
+    with httpx.Client(timeout=20) as client:  # making one costs more than a request
+        while True:
+            try:
+                number = left.get_nowait()
+            except queue.Empty:
+                return
+            told[number] = _submit(client, url, number)
 
 
-def _submit(url: str, number: int) -> str:
+def _submit(client: httpx.Client, url: str, number: int) -> str:
     """Send one submission until it is answered; return the job's id."""
     body = png(256, 8, 2, bytes((number, 255 - number % 256, 7)) * 256)
     headers = {"Authorization": f"Bearer {KEY}", "Idempotency-Key": f"kill-{number}"}
     while True:
         try:
-            answer = httpx.post(
+            answer = client.post(
                 f"{url}/jobs",
                 files=[("files[]", (f"multi_views/{view}.png", body, "image/png")) for view in VIEWS],
                 data={"seed": str(number)},
                 headers=headers,
-                timeout=20,
             )
             if answer.status_code == 202:
                 return str(answer.json()["id"])

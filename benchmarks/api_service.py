@@ -45,7 +45,7 @@ class Service:
             "RECON3D_RATE_PER_S": "0",
             "RECON3D_UPLOADS_AT_ONCE": "0",
         }
-        self.client = httpx.Client(base_url=self.url, headers={"Authorization": f"Bearer {KEY}"}, timeout=60)
+        self.client = httpx.Client(base_url=self.url, headers={"Authorization": f"Bearer {KEY}"}, timeout=15)
         self.start()
 
     def start(self) -> None:
@@ -62,7 +62,7 @@ class Service:
                 return self.get("/health/ready").status_code == 200
             return False
 
-        eventually(ready, seconds=60, what="the service is ready")
+        eventually(ready, seconds=180, what="the service is ready")
 
     def get(self, path: str, **parameters: Any) -> httpx.Response:
         """Ask it."""
