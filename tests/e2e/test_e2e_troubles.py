@@ -81,9 +81,15 @@ def test_uninstalling_leaves_definition_claims_and_results(world: World):
     world.submit("last")
     world.wait("last", "Completed")
     world.helm("uninstall", "recon3d", "--namespace", NAMESPACE, "--wait")
-    left = world.kubectl("get", "all,configmaps,secrets,pvc,roles,rolebindings", "-n", NAMESPACE, "-o", "name",
-                         "-l", "app.kubernetes.io/part-of=recon3d")  # fmt: skip
-    assert left.split() == ["persistentvolumeclaim/recon3d-store"]
+    kinds = "all,configmaps,secrets,pvc,roles,rolebindings,leases"
+    labelled = ("-o", "name", "-l", "app.kubernetes.io/part-of=recon3d")
+
+    def only_the_claim_is_left() -> bool:
+        return world.kubectl("get", kinds, "-n", NAMESPACE, *labelled).split() == [
+            "persistentvolumeclaim/recon3d-store"
+        ]
+
+    eventually(only_the_claim_is_left, seconds=60, what="only the claim is left")  # Pods take a moment to end
     assert world.status("last")["phase"] == "Completed"
     assert world.result("last")["status"] == "completed"
     world.install()
