@@ -101,7 +101,7 @@ class ViewCalibration(FileModel):
     roll_deg: int = 0
     mirror: bool = False
     residual_px: float | None = None
-    residual_depth_pct: float | None = None
+    """How far outlines and depths of the other views miss this one's, in pixels of the depth render."""
 
 
 class CalibrationReport(FileModel):

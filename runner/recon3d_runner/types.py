@@ -86,6 +86,6 @@ class Calibration:
     depth_near: float | None = None
     depth_far: float | None = None
     views: dict[str, dict[str, object]] = field(default_factory=dict)
-    """Per view: roll_deg (0, 90, 180, 270), mirror (bool), residual_px, residual_depth."""
+    """Per view: roll_deg (0, 90, 180, 270), mirror (bool), residual_px."""
     residual: float = 0.0
     """Median disagreement of the six views' depths where two views see the same surface, in % of the distance."""

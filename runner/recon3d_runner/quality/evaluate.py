@@ -241,12 +241,10 @@ def calibration_report(calibration: Calibration) -> CalibrationReport:
         )
     views: dict[ViewName, ViewCalibration] = {}
     for name, found in calibration.views.items():
-        residual_px, residual_depth = found.get("residual_px"), found.get("residual_depth")
         views[cast(ViewName, name)] = ViewCalibration(
             roll_deg=cast(int, found.get("roll_deg", 0)),
             mirror=bool(found.get("mirror", False)),
-            residual_px=_rounded(cast("float | None", residual_px)),
-            residual_depth_pct=_rounded(cast("float | None", residual_depth)),
+            residual_px=_rounded(cast("float | None", found.get("residual_px"))),
         )
     return CalibrationReport(
         fov_deg=_rounded(calibration.fov_deg),

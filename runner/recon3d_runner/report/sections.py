@@ -223,15 +223,8 @@ def calibration(data: ReportData) -> str:
         for name, v in found.views.items()
     ]
     table = _table(
-        ["View", "Used", "Silhouette, px", "Depth, %"],
-        [
-            (
-                "",
-                name.capitalize(),
-                [how, number(found.views[name].residual_px, 2), number(found.views[name].residual_depth_pct, 3)],
-            )
-            for name, how in repaired
-        ],
+        ["View", "Used", "Residual, px"],
+        [("", name.capitalize(), [how, number(found.views[name].residual_px, 2)]) for name, how in repaired],
     )
     return f'<dl class="pairs">{pairs}</dl><h3>Residuals of each view</h3>{table}'
 

@@ -261,7 +261,8 @@ def test_reconviagen_says_why_it_is_not_there(tmp_path: Path, source: Path) -> N
     error = result_of(out)["error"]
     assert done.returncode == 40
     assert error["code"] == "ENGINE_UNAVAILABLE"
-    assert "not part of this version" in error["message"]
+    assert "an image of its own" in error["message"]
+    assert "RECON3D_RECONVIAGEN_HOME" in error["suggestion"]
 
 
 def test_builtin_example_is_found_by_name(runner: Any, tmp_path: Path) -> None:
