@@ -64,7 +64,7 @@ _BODY: Final[dict[str, Any]] = {
                         "type": "array",
                         "minItems": 1,
                         "maxItems": MAX_JOBS,
-                        "items": body_schema.JOB["content"]["application/json"]["schema"],
+                        "items": {"type": "object", "description": "As the body of POST /jobs; judged by itself."},
                     }
                 },
             },
@@ -106,6 +106,9 @@ async def create_batch(
             except Recon3dError as error:
                 items.append(BatchItem(error=error.info().model_dump(mode="json")))
     made = sum(item.id is not None for item in items)
+    if not made:
+        told = [{"path": f"jobs.{n}", "problem": str((item.error or {})["message"])} for n, item in enumerate(items)]
+        raise Recon3dError(Code.INVALID_REQUEST, "No job of the batch was accepted.", {"problems": told[:50]})
     view = BatchMade(id=batch, accepted=made, refused=len(items) - made, jobs=items, link=f"/v1/batches/{batch}")
     return JSONResponse(view.model_dump(exclude_none=True), 202, {"Location": view.link})
 

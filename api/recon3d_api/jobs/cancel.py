@@ -20,7 +20,7 @@ from recon3d_api.cluster.port import ClusterError
 from recon3d_api.services import Services
 
 _TRIES: Final = 5
-_WAIT_S: Final = 10.0
+_WAIT_S: Final = 8.0
 
 
 async def request_cancel(services: Services, job: CachedJob) -> tuple[CachedJob, str]:

@@ -6,7 +6,7 @@ import asyncio
 from typing import Annotated, Any, Final, Literal
 
 from fastapi import APIRouter, Body, Header, Query, Request
-from pydantic import Field
+from pydantic import Field, StrictBool
 from recon3d_contract.errors import Code, Recon3dError
 from recon3d_contract.phases import Phase
 from recon3d_contract.verdict import Verdict
@@ -65,7 +65,7 @@ class CancelView(View):
 class CancelBody(View):
     """The second step, in the body instead of the query."""
 
-    confirm: bool = False
+    confirm: StrictBool = False
 
 
 @router.post(
