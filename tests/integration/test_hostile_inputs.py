@@ -12,7 +12,6 @@ import os
 import re
 import subprocess
 import sys
-import time
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -49,18 +48,26 @@ class Ended:
     peak: int
 
 
+MEASURED = """
+import os, subprocess, sys, time
+begun = time.monotonic()
+child = subprocess.Popen(sys.argv[1:], stderr=subprocess.STDOUT)
+_, status, used = os.wait4(child.pid, 0)
+print()
+print(os.waitstatus_to_exitcode(status), time.monotonic() - begun, used.ru_utime + used.ru_stime, used.ru_maxrss)
+"""
+"""A new process counts its parent's memory as its own peak until it has started: so its parent is a small one."""
+
+
 def run(*arguments: str) -> Ended:
     """`recon3d-runner run` in a process of its own, measured by the kernel with all that it started."""
     command = [sys.executable, "-m", "recon3d_runner.cli", "run", *arguments, "--device", "cpu", "--profile", "fast"]
     environment = {key: value for key, value in os.environ.items() if not key.startswith("RECON3D_")}
-    begun = time.monotonic()
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment) as process:
-        assert process.stdout is not None
-        text = process.stdout.read().decode()
-        _, status, used = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-    cpu = used.ru_utime + used.ru_stime
-    return Ended(process.returncode, text, time.monotonic() - begun, cpu, used.ru_maxrss * 1024)
+    measured = [sys.executable, "-c", MEASURED, *command]
+    done = subprocess.run(measured, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment, check=True)
+    text, _, figures = done.stdout.decode().rstrip().rpartition("\n")
+    exit_code, wall, cpu, peak = figures.split()
+    return Ended(int(exit_code), text, float(wall), float(cpu), int(peak) * 1024)
 
 
 # Bytes
