@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import fcntl
 import os
 import shutil
@@ -14,13 +13,10 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-_PR_SET_PDEATHSIG = 1
 PREFIX = "recon3d-cluster-"
-_libc = ctypes.CDLL(None, use_errno=True)
-
-
-def _die_with_parent() -> None:
-    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+DIES_WITH_US = ("setpriv", "--pdeathsig", "KILL", "--")
+"""Debian's util-linux: the kernel ends the program when we die, however we die. Not Python's preexec_fn: that runs
+Python between fork and exec, which crashed there once gRPC's threads were about."""
 
 
 class Program:
@@ -33,12 +29,11 @@ class Program:
         self.log = log
         with log.open("ab") as file:
             self._process = subprocess.Popen(
-                [str(part) for part in command],
+                [*DIES_WITH_US, *(str(part) for part in command)],
                 stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=subprocess.STDOUT,
                 env={**os.environ, **env} if env else None,
-                preexec_fn=_die_with_parent,  # noqa: PLW1509 - the kernel ends it when we die, however we die
             )
 
     @property
