@@ -8,7 +8,6 @@ then written, so a reader may find it empty for a moment.
 from __future__ import annotations
 
 import errno
-import json
 import os
 import secrets
 import shutil
@@ -22,6 +21,7 @@ from recon3d_contract.layout import RESULT, zip_order
 from recon3d_contract.storage_errors import storing
 from recon3d_contract.store.durable import ALREADY, flush, flush_tree, write_new
 from recon3d_contract.store.port import Staging, StoredFile, check_names
+from recon3d_contract.store.records import current_record, published_attempt, stored_already
 
 _NO_LINKS: Final = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 
@@ -38,7 +38,7 @@ class FolderStore:
         check_names(job_uid, attempt)
         attempts = self._attempts(job_uid)
         if (attempts / str(attempt)).exists():
-            raise _exists(attempt)
+            raise stored_already(attempt)
         path = attempts / f".{attempt}-{secrets.token_hex(8)}.partial"
         with storing():
             path.mkdir(parents=True)
@@ -53,7 +53,7 @@ class FolderStore:
                 staging.path.rename(target)
             except OSError as error:
                 if error.errno in ALREADY:
-                    raise _exists(staging.attempt) from None
+                    raise stored_already(staging.attempt) from None
                 raise
             flush(target.parent)
 
@@ -68,7 +68,7 @@ class FolderStore:
         if not (self._attempts(job_uid) / str(attempt) / RESULT).is_file():
             raise Recon3dError(Code.JOB_NOT_READY, f"Attempt {attempt} is not complete.")
         with storing():
-            self._create(current, json.dumps({"attempt": attempt}).encode())
+            self._create(current, current_record(attempt))
         published = self.published(job_uid)
         if published is None:
             raise Recon3dError(Code.STORAGE_UNAVAILABLE, "The published attempt cannot be read back.")
@@ -100,13 +100,7 @@ class FolderStore:
                 text = (self._job(job_uid) / "current").read_bytes()[:1000]
             except FileNotFoundError:
                 return None
-        try:
-            attempt = json.loads(text)["attempt"]
-        except (ValueError, KeyError, TypeError):
-            attempt = None
-        if type(attempt) is not int:
-            raise Recon3dError(Code.STORAGE_UNAVAILABLE, "The record of the published attempt is damaged.")
-        return attempt
+        return published_attempt(text)
 
     def attempts(self, job_uid: str) -> list[int]:
         """See Store.attempts."""
@@ -143,10 +137,6 @@ class FolderStore:
 
     def _attempts(self, job_uid: str) -> Path:
         return self._job(job_uid) / "attempts"
-
-
-def _exists(attempt: int) -> Recon3dError:
-    return Recon3dError(Code.OUTPUT_EXISTS, f"Attempt {attempt} is stored already.", {"attempt": attempt})
 
 
 def _walk(folder: Path, prefix: str) -> Iterator[tuple[str, int]]:

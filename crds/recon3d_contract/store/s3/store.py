@@ -16,6 +16,7 @@ from recon3d_contract.errors import Code, Recon3dError
 from recon3d_contract.layout import zip_order
 from recon3d_contract.storage_errors import storing
 from recon3d_contract.store.port import Staging, StoredFile, check_names
+from recon3d_contract.store.records import current_record, published_attempt, stored_already
 from recon3d_contract.store.s3.bucket import Bucket
 
 COMPLETE: Final = ".complete"
@@ -32,7 +33,7 @@ class S3Store:
         """See Store.begin."""
         check_names(job_uid, attempt)
         if self._is_complete(job_uid, attempt):
-            raise _exists(attempt)
+            raise stored_already(attempt)
         with storing():
             return Staging(job_uid, attempt, Path(tempfile.mkdtemp(prefix="recon3d-attempt-", dir=self._scratch)))
 
@@ -40,7 +41,7 @@ class S3Store:
         """See Store.commit."""
         at = _at(staging.job_uid, staging.attempt)
         if self._is_complete(staging.job_uid, staging.attempt):
-            raise _exists(staging.attempt)
+            raise stored_already(staging.attempt)
         files = {}
         for path in sorted(staging.path.rglob("*")):
             if path.is_file() and not path.is_symlink():
@@ -48,7 +49,7 @@ class S3Store:
                 self._bucket.put_file(f"{at}/{name}", path)
                 files[name] = path.stat().st_size
         if not self._bucket.create(f"{at}/{COMPLETE}", json.dumps(files).encode()):
-            raise _exists(staging.attempt)
+            raise stored_already(staging.attempt)
         self.discard(staging)
 
     def discard(self, staging: Staging) -> None:
@@ -60,7 +61,7 @@ class S3Store:
         check_names(job_uid, attempt)
         if not self._is_complete(job_uid, attempt):
             raise Recon3dError(Code.JOB_NOT_READY, f"Attempt {attempt} is not complete.")
-        self._bucket.create(f"jobs/{job_uid}/current", json.dumps({"attempt": attempt}).encode())
+        self._bucket.create(f"jobs/{job_uid}/current", current_record(attempt))
         published = self.published(job_uid)
         if published is None:
             raise Recon3dError(Code.STORAGE_UNAVAILABLE, "The published attempt cannot be read back.")
@@ -70,15 +71,7 @@ class S3Store:
         """See Store.published."""
         check_names(job_uid)
         text = self._bucket.get(f"jobs/{job_uid}/current")
-        if text is None:
-            return None
-        try:
-            attempt = json.loads(text)["attempt"]
-        except (ValueError, KeyError, TypeError):
-            attempt = None
-        if type(attempt) is not int:
-            raise Recon3dError(Code.STORAGE_UNAVAILABLE, "The record of the published attempt is damaged.")
-        return attempt
+        return None if text is None else published_attempt(text)
 
     def attempts(self, job_uid: str) -> list[int]:
         """See Store.attempts."""
@@ -124,7 +117,3 @@ def new_folder(scratch: Path | None) -> Path:
 
 def _at(job_uid: str, attempt: int) -> str:
     return f"jobs/{job_uid}/attempts/{attempt}"
-
-
-def _exists(attempt: int) -> Recon3dError:
-    return Recon3dError(Code.OUTPUT_EXISTS, f"Attempt {attempt} is stored already.", {"attempt": attempt})
