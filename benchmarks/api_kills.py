@@ -22,10 +22,13 @@ from recon3d_contract.conventions import VIEWS
 
 _CLIENTS = 8
 _PAUSE_S = 0.25
+_LIVES_S = (0.0, 0.15)  # from ready to the kill: 200 submissions take a second or two
 
 
 def kills(service: Service, admin: Client, count: int = 200) -> dict[str, float]:
     """Return twins, lost, orphans, and how often it was killed. The seed of a job says which submission it is."""
+    path = f"{JOBS}/namespaces/{NAMESPACE}/reconstructionjobs"
+    others = {job["metadata"]["name"] for job in admin.items(path)}
     chance = random.Random(5)
     left: queue.Queue[int] = queue.Queue()
     for number in range(count):
@@ -41,7 +44,7 @@ def kills(service: Service, admin: Client, count: int = 200) -> dict[str, float]
     _kill(service, chance, over, killed)  # here: a child process ends with the thread that started it
     waiting.join()
     service.wait()
-    jobs = admin.items(f"{JOBS}/namespaces/{NAMESPACE}/reconstructionjobs")
+    jobs = [job for job in admin.items(path) if job["metadata"]["name"] not in others]
     seeds = Counter(job["spec"]["seed"] for job in jobs)
     twins = sum(number - 1 for number in seeds.values())
     names = {job["metadata"]["name"]: job for job in jobs}
@@ -91,7 +94,7 @@ def _submit(client: httpx.Client, url: str, number: int) -> str:
 def _kill(service: Service, chance: random.Random, over: threading.Event, killed: list[int]) -> None:
     while not over.is_set():
         service.wait()
-        if over.wait(chance.uniform(0.0, 0.6)):
+        if over.wait(chance.uniform(*_LIVES_S)):
             return
         service.program.stop(signal.SIGKILL)
         killed[0] += 1
