@@ -27,6 +27,7 @@ from recon3d_api.jobs import endpoints as jobs
 from recon3d_api.metrics import Metrics
 from recon3d_api.middleware import Around
 from recon3d_api.results import endpoints as results
+from recon3d_api.results.places import Places
 from recon3d_api.services import Capacity, Services
 from recon3d_api.settings import Settings
 
@@ -74,11 +75,13 @@ def create_app(settings: Settings, cluster: Cluster) -> FastAPI:
 
 
 def _services(settings: Settings, cluster: Cluster) -> Services:
+    store = open_store(settings.store)
     return Services(
         settings=settings,
         cluster=cluster,
         cache=JobCache(cluster),
-        store=open_store(settings.store),
+        store=store,
+        places=Places(store, settings.output_refs),
         uploads=open_uploads(settings.store, Path(settings.scratch)),
         housekeeping=open_housekeeping(settings.store),
         keys=KeyRing(Path(settings.keys_file)) if settings.keys_file else None,

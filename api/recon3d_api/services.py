@@ -18,6 +18,7 @@ from recon3d_api.cluster.cache import CachedJob, JobCache
 from recon3d_api.cluster.port import Cluster, ClusterError
 from recon3d_api.metrics import Metrics
 from recon3d_api.names import NAME
+from recon3d_api.results.places import Places
 from recon3d_api.settings import Settings
 
 
@@ -38,6 +39,7 @@ class Services:
     cluster: Cluster
     cache: JobCache
     store: Store
+    places: Places
     uploads: Uploads
     housekeeping: Housekeeping
     keys: KeyRing | None

@@ -53,6 +53,9 @@ class Settings:
     """Hosts that https inputs may come from."""
     input_s3: tuple[str, ...] = ()
     """`s3://bucket/prefix/` under which a job may name its input."""
+    output_refs: tuple[str, ...] = ()
+    """The operator's: s3:// prefixes that output.ref of jobs made with kubectl may lie below; their results are read
+    there, with the credentials of this service."""
     webhook_secret: str = ""
     """`name` or `name/key` of the Secret in the jobs' namespace that webhooks of jobs made here are signed with; empty
     refuses them. Its label recon3d.io/allow=webhook lets the operator read it."""

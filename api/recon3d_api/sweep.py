@@ -1,6 +1,9 @@
 """The sweep: removes from the store what no job needs any more. A CronJob runs it; stopping it anywhere does no harm.
 
 First the store is listed, then the jobs: what a job uses was there before the job, so nothing young is taken for lost.
+
+At a job's own place (output.ref) only the attempts of that very job are touched, and never the published one: the place
+is its owner's, and a result that was sent there stays when the job goes.
 """
 
 from __future__ import annotations
@@ -11,10 +14,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from recon3d_contract.errors import Recon3dError
 from recon3d_contract.phases import TERMINAL
-from recon3d_contract.store import Housekeeping, Store
+from recon3d_contract.store import Housekeeping, Store, below, open_housekeeping, open_store
 
 from recon3d_api.cluster.port import Cluster, Object
+from recon3d_api.results.places import elsewhere
 from recon3d_api.settings import Settings
 
 _LOG: Final = logging.getLogger(__name__)
@@ -51,11 +56,10 @@ async def sweep(
         if kept.name not in named and kept.age_s >= settings.sweep_upload_age_s:
             uploads += housekeeping.remove_upload(kept.name, settings.sweep_upload_age_s)
     present = {kept.name for kept in jobs_kept}
-    attempts = sum(
-        _sweep_attempts(store, housekeeping, str(job["metadata"]["uid"]))
-        for job in jobs
-        if str(job["metadata"]["uid"]) in present and _ended_before(job, now, settings.sweep_job_age_s)
-    )
+    ended = [job for job in jobs if _ended_before(job, now, settings.sweep_job_age_s)]
+    uids_ended = [str(job["metadata"]["uid"]) for job in ended]
+    attempts = sum(_sweep_attempts(store, housekeeping, uid) for uid in uids_ended if uid in present)
+    attempts += sum(_sweep_elsewhere(job, settings) for job in ended)
     unfinished = housekeeping.remove_unfinished(settings.sweep_upload_age_s)
     swept = Swept(len(lost), uploads, attempts, unfinished)
     _LOG.info("swept: %s", swept)
@@ -69,6 +73,18 @@ def _sweep_attempts(store: Store, housekeeping: Housekeeping, uid: str) -> int:
     for attempt in unwanted:
         housekeeping.remove_attempt(uid, attempt)
     return len(unwanted)
+
+
+def _sweep_elsewhere(job: Object, settings: Settings) -> int:
+    """Do the same at the job's own place; one that cannot be reached does not keep the sweep from the others."""
+    ref = elsewhere(job["spec"])
+    if ref is None or not below(ref, settings.output_refs):
+        return 0
+    try:
+        return _sweep_attempts(open_store(ref), open_housekeeping(ref), str(job["metadata"]["uid"]))
+    except Recon3dError as error:
+        _LOG.warning("%s is not swept: %s", ref, error.message)
+        return 0
 
 
 def _ended_before(job: Object, now: dt.datetime, seconds: float) -> bool:

@@ -17,15 +17,16 @@ from typing import Any, Final
 from recon3d_contract.errors import Code, Recon3dError
 
 from recon3d_operator.apply import apply
-from recon3d_operator.claims import refused_input
+from recon3d_operator.claims import refused_input, webhook_ready
 from recon3d_operator.cluster.port import Cluster
 from recon3d_operator.cluster.refusals import ApiError, Kind
+from recon3d_operator.confirm import Unconfirmed
 from recon3d_operator.decide import decide
 from recon3d_operator.metrics import Metrics
 from recon3d_operator.model import Decision, Key, Object, Observed, attempt_of, is_over, is_terminal, job_uid_of, key_of
 from recon3d_operator.observe import Index
 from recon3d_operator.pod import build_pod
-from recon3d_operator.rules.conditions import Fact
+from recon3d_operator.rules.conditions import GPU_CAPACITY, WEBHOOK_READY, Fact
 from recon3d_operator.settings import Settings
 from recon3d_operator.submit import Submitter
 from recon3d_operator.times import parse
@@ -33,7 +34,6 @@ from recon3d_operator.workqueue import WorkQueue
 
 _LOG: Final = logging.getLogger(__name__)
 _TICK_S: Final = 15.0
-_EXACT_PLACES: Final = 20
 _HEAD_S: Final = 2.0
 _PLACES_PER_TICK: Final = 200
 _CONFIRM_AFTER_S: Final = 60.0
@@ -60,14 +60,14 @@ class Controller:
         self._progress: dict[Key, Mapping[str, Any]] = {}
         self._refresh: set[Key] = set()
         self._failures: dict[Key, int] = {}
-        self._unconfirmed: dict[str, Mapping[str, Any]] = {}
+        self._unconfirmed = Unconfirmed()
 
     # --- what is told
 
     def told(self, change: str | None, obj: Mapping[str, Any]) -> None:
         """Take in a watch event: `change` is DELETED or anything else; `obj` a job, a runner Pod or a quota."""
         gone, kind = change == "DELETED", obj["kind"]
-        self._unconfirmed.pop(obj["metadata"]["uid"], None)
+        self._unconfirmed.drop(obj)
         if kind == "ResourceQuota":
             self._told_quota(obj, gone)
         elif kind == "Pod":
@@ -78,7 +78,7 @@ class Controller:
     def listed(self, obj: Mapping[str, Any]) -> None:
         """Take in an object of the first list; a watch has yet to confirm that it is still there."""
         self.told(None, obj)
-        self._unconfirmed[obj["metadata"]["uid"]] = dict(obj)
+        self._unconfirmed.add(obj)
 
     def _told_job(self, job: Mapping[str, Any], gone: bool) -> None:
         key = key_of(job)
@@ -137,12 +137,17 @@ class Controller:
             await self._failed(key, job, error)
 
     async def _reconcile(self, key: Key, job: Object) -> None:
-        decision = self._decide(key, job)
+        first = (job.get("status") or {}).get("phase") is None
+        hook, refused = await self._webhook(job) if first else (None, None)
+        decision = self._decide(key, job, refused, hook)
         if decision.create is not None:
-            refused = await refused_input(self.cluster, job) or await self._create(key, job, decision.create)
+            if not first:  # it may have waited for long
+                hook, refused = await self._webhook(job)
+            refused = refused or await refused_input(self.cluster, job)
+            refused = refused or await self._create(key, job, decision.create)
             self.submitter.revoke(key)
-            decision = self._decide(key, job, refused)
-            if not decision.waits and refused is None and (job.get("status") or {}).get("phase") is None:
+            decision = self._decide(key, job, refused, hook)
+            if not decision.waits and refused is None and first:
                 # The Pod is there; its status is written when fewer others wait for theirs.
                 self._leave_queue(key)
                 self.work.add_behind(key)
@@ -161,28 +166,37 @@ class Controller:
             self.webhooks(latest)
         self._offer(key[0])
 
-    def _decide(self, key: Key, job: Object, refused: Recon3dError | None = None) -> Decision:
+    async def _webhook(self, job: Object) -> tuple[Fact | None, Recon3dError | None]:
+        """Return whether the job's webhook can be signed, and why the job may not use the Secret that it names."""
+        wanted = job["spec"].get("webhook") and self.settings.webhooks
+        if not wanted or not self.settings.serves(job["metadata"]["namespace"]):
+            return None, None
+        return await webhook_ready(self.cluster, job)
+
+    def _decide(self, key: Key, job: Object, refused: Recon3dError | None = None, hook: Fact | None = None) -> Decision:
         refresh = key in self._refresh
         self._refresh.discard(key)
-        seen = self._observed(key, job, refused, refresh)
+        known = {GPU_CAPACITY: self.capacity, WEBHOOK_READY: hook}
+
+        def observed() -> Observed:
+            return Observed(
+                job=job,
+                pods=self.index.pods_of(job),
+                turn=self.submitter.turn(key, refresh=refresh),
+                progress=self._told_progress(key, job),
+                found={kind: fact for kind, fact in known.items() if fact is not None},
+                refused=refused,
+            )
+
+        seen = observed()
         decision = decide(seen, self.settings, self.clock())
         if decision.waits and seen.turn is None:
             self.index.waits(job)
             self._offer(key[0])
-            decision = decide(self._observed(key, job, refused, refresh), self.settings, self.clock())
+            decision = decide(observed(), self.settings, self.clock())
         elif decision.waits:
             self.index.waits(job)  # its priority may have changed
         return decision
-
-    def _observed(self, key: Key, job: Object, refused: Recon3dError | None, refresh: bool) -> Observed:
-        return Observed(
-            job=job,
-            pods=self.index.pods_of(job),
-            turn=self.submitter.turn(key, refresh=refresh),
-            progress=self._told_progress(key, job),
-            capacity=self.capacity,
-            refused=refused,
-        )
 
     def _told_progress(self, key: Key, job: Object) -> Mapping[str, Any] | None:
         """Return the latest progress, if it is of the attempt that runs now."""
@@ -247,31 +261,17 @@ class Controller:
                 self.work.add_at((namespace, name), again)
 
     def refresh_places(self) -> None:
-        """Have the places written that have moved: near the head exactly, farther back when they have halved."""
-        marked = 0
-        for namespace, queue in self.index.queues.items():
-            for place, name in enumerate(queue.first(len(queue)), start=1):
-                job = self.index.jobs.get((namespace, name))
-                known = (job or {}).get("status", {}).get("queuePosition")
-                near = place <= _EXACT_PLACES and known != place
-                if (near or known is None or known >= 2 * place or place >= 2 * known) and marked < _PLACES_PER_TICK:
-                    marked += 1
-                    self._refresh.add((namespace, name))
-                    self.work.add((namespace, name))
+        """Have the places written that have moved."""
+        for key in self.submitter.moved(self.index.jobs, _PLACES_PER_TICK):
+            self._refresh.add(key)
+            self.work.add(key)
+        for namespace in self.index.queues:
             self._offer(namespace)
 
     async def confirm(self, most: int) -> None:
         """Look again after up to `most` listed objects of which no watch has told since."""
-        look = {"Pod": self.cluster.get_pod, "ResourceQuota": self.cluster.get_quota}
-        for obj in list(self._unconfirmed.values())[:most]:
-            try:
-                found = await look.get(obj["kind"], self.cluster.get_job)(*key_of(obj))
-            except ApiError as error:
-                if error.kind is not Kind.GONE:
-                    continue
-                found = None
-            same = found is not None and found["metadata"]["uid"] == obj["metadata"]["uid"]
-            self.told(None if same else "DELETED", {**(found or obj), "kind": obj["kind"]} if same else obj)
+        async for change, obj in self._unconfirmed.look_again(self.cluster, most):
+            self.told(change, obj)
 
     async def run(self) -> None:
         """Work until cancelled."""

@@ -20,7 +20,7 @@ from recon3d_operator.model import Decision, Event, Object, Observed, deletion_t
 from recon3d_operator.rules import conditions, deadline, queue, retry, ttl
 from recon3d_operator.rules.admission import refused_job
 from recon3d_operator.rules.cancel import Cancellation, cancellation, is_late
-from recon3d_operator.rules.conditions import ACCEPTED, GPU_CAPACITY, QUOTA_RESERVED, RUNNER_READY, SUCCEEDED, Fact
+from recon3d_operator.rules.conditions import ACCEPTED, QUOTA_RESERVED, RUNNER_READY, SUCCEEDED, Fact
 from recon3d_operator.rules.outcome import Outcome, outcome, started_at
 from recon3d_operator.settings import Settings
 from recon3d_operator.times import parse, stamp
@@ -271,8 +271,8 @@ class _Draft:
             started = [attempt["startedAt"] for attempt in self.attempts if attempt.get("startedAt")]
             if started:
                 status.setdefault("startedAt", started[0])
-        if self.seen.capacity is not None and phase not in TERMINAL:
-            self.facts[GPU_CAPACITY] = self.seen.capacity
+        if phase not in TERMINAL:
+            self.facts |= self.seen.found
         status["cancellation"] = self.cancel.status
         if is_late(self.spec, self.cancel.status):
             self.facts["CancelRequested"] = ("False", "CancelRequestExpired", "Set a new cancel.request.")

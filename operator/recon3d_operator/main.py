@@ -58,6 +58,7 @@ class Operator:
         self._settings, self._cluster = settings, cluster
         self._stop = asyncio.Event()
         self._flags = Flags()
+        self._listed = asyncio.Event()
         self._controller: Controller | None = None
         self._metrics = Metrics(lambda: self._controller.index if self._controller else None)
         self._progress = Progress(self._review, time.time)
@@ -86,7 +87,7 @@ class Operator:
             tasks.append(asyncio.create_task(self._once_ready(webhooks.run())))
         capacity = Capacity(self._cluster, self._settings, controller, time.time)
         tasks.append(asyncio.create_task(self._once_ready(capacity.run())))
-        watches = asyncio.create_task(watch(controller, self._settings, self._flags))
+        watches = asyncio.create_task(self._watch(controller))
         try:
             done, _ = await asyncio.wait({watches, *tasks}, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
@@ -99,17 +100,25 @@ class Operator:
             await asyncio.gather(*tasks, return_exceptions=True)
             await servers.aclose()
             self._flags.stop.set()
+            self._listed.set()
             await watches
             if lease is not None:
                 await lease.release()
 
     async def _reconcile(self, controller: Controller) -> None:
-        await self._flags.ready.wait()
-        self._take_signals()
         started = time.monotonic()
         await list_all(self._cluster, controller, self._settings)
         _LOG.info("synced: %d jobs in %.2f s", len(controller.index.jobs), time.monotonic() - started)
+        self._listed.set()
+        await self._flags.ready.wait()
+        self._take_signals()
         await controller.run()
+
+    async def _watch(self, controller: Controller) -> None:
+        """Watch once everything is listed: both lists at once would take longer, and hold every object twice."""
+        await self._listed.wait()
+        if not self._flags.stop.is_set():
+            await watch(controller, self._settings, self._flags)
 
     async def _once_ready(self, work: Coroutine[Any, Any, None]) -> None:
         await self._flags.ready.wait()

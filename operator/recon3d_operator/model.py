@@ -82,8 +82,8 @@ class Observed:
     """None unless it waits in the queue."""
     progress: Mapping[str, Any] | None = None
     """The latest that its runner told."""
-    capacity: tuple[str, str, str] | None = None
-    """The condition GPUCapacity, as the nodes were last seen; None while that is not known."""
+    found: Mapping[str, tuple[str, str, str]] = field(default_factory=dict)
+    """Conditions that are not worked out from the job and its Pods: GPUCapacity, WebhookReady, where known."""
     refused: Recon3dError | None = None
     """Why the job cannot run here: it names what it may not use, or the API server refuses its Pod for good."""
     by_number: Mapping[int, Object] = field(init=False)

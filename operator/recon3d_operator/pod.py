@@ -47,7 +47,7 @@ def build_pod(job: Mapping[str, Any], attempt: int, settings: Settings) -> Objec
     volumes = _Volumes()
     resources = _resources(job, settings)
     environment = _environment(spec, uid, attempt, settings, volumes)
-    init = _preparation(uid, settings) if settings.store.startswith("pvc:") else []
+    init = _preparation(uid, settings) if settings.store.startswith("pvc:") and spec.output.ref is None else []
     if spec.engine == "both" and settings.reconviagen_image:
         volumes.add("parts", _PARTS, {"emptyDir": {"sizeLimit": settings.scratch}})
         lost = lost_engines(job)

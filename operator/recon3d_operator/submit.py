@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import random
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
 from recon3d_operator.cluster.refusals import ApiError, Kind
-from recon3d_operator.model import Blocked, Key, Turn
+from recon3d_operator.model import Blocked, Key, Object, Turn
 from recon3d_operator.observe import Index
 from recon3d_operator.rules.queue import Gate, gate
 from recon3d_operator.settings import Settings
 
 _AT_ONCE: Final = 32
+_EXACT_PLACES: Final = 20
 _FIRST_WAIT_S: Final = 0.2
 _LONGEST_WAIT_S: Final = {Kind.WAIT: 15.0, Kind.RETRY: 5.0, Kind.HELP: 30.0}
 
@@ -77,6 +78,20 @@ class Submitter:
             blocked=line.blocked if position == 1 else None,
             refresh=refresh,
         )
+
+    def moved(self, jobs: Mapping[Key, Object], most: int) -> list[Key]:
+        """Return up to `most` jobs whose written place is wrong: near the head exactly, farther back by a factor."""
+        found: list[Key] = []
+        for namespace, queue in self._index.queues.items():
+            for place, name in enumerate(queue.first(len(queue)), start=1):
+                job = jobs.get((namespace, name))
+                known = (job or {}).get("status", {}).get("queuePosition")
+                near = place <= _EXACT_PLACES and known != place
+                if near or known is None or known >= 2 * place or place >= 2 * known:
+                    found.append((namespace, name))
+                    if len(found) == most:
+                        return found
+        return found
 
     def revoke(self, key: Key) -> None:
         """Take the job's grant back, used or not."""

@@ -97,7 +97,7 @@ def kopf_settings() -> kopf.OperatorSettings:
     settings.watching.server_timeout = 300
     settings.watching.reconnect_backoff = 1.0
     settings.watching.chunk_size = 500
-    settings.queueing.idle_timeout = 1.0
+    settings.queueing.idle_timeout = 0.05  # a worker holds its object meanwhile; after a list, all of them at once
     settings.queueing.exit_timeout = 1.0
     return settings
 

@@ -6,24 +6,23 @@ status.webhook Pending -> the whole job, its Secret -> signed POST -> status.web
 from __future__ import annotations
 
 import asyncio
-import base64
 import logging
 import random
 import socket
 import ssl
 from collections.abc import Callable, Mapping
 from typing import Any, Final
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
-from recon3d_contract.store.addresses import allowed
+from recon3d_contract.store.addresses import allowed, is_numeric
 
-from recon3d_operator.claims import uses_of
+from recon3d_operator.claims import UnusableSecretError, webhook_key
 from recon3d_operator.cluster.kube import KubeCluster
 from recon3d_operator.cluster.refusals import ApiError, Kind
 from recon3d_operator.model import Key, key_of
-from recon3d_operator.rules.webhook import after, body_of, message_id, secret_of, signed_headers
+from recon3d_operator.rules.webhook import after, body_of, message_id, signed_headers
 from recon3d_operator.settings import Settings
 from recon3d_operator.times import parse
 from recon3d_operator.workqueue import WorkQueue
@@ -125,7 +124,7 @@ class Webhooks:
         """Send the message once; return the answer's status, a problem in words, and Retry-After."""
         hook = job["spec"]["webhook"]
         try:
-            secret = await self._secret(job["metadata"]["namespace"], hook["secretRef"])
+            secret = await webhook_key(self._cluster, job["metadata"]["namespace"], hook["secretRef"])
             self._check_literal(str(hook["url"]))
             body = body_of(job)
             headers = {"Content-Type": "application/json", "User-Agent": "recon3d-operator"}
@@ -133,7 +132,7 @@ class Webhooks:
             async with session.post(hook["url"], data=body, headers=headers, allow_redirects=False) as answer:
                 wait = answer.headers.get("Retry-After", "")
                 return answer.status, "", float(wait) if wait.isdecimal() else None
-        except UndeliverableError as error:
+        except (UndeliverableError, UnusableSecretError) as error:
             return None, str(error), None
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             # An exception's text may hold what a user must not learn of the network inside.
@@ -144,20 +143,5 @@ class Webhooks:
     def _check_literal(self, url: str) -> None:
         """A host that is an address is never resolved, so it is checked here."""
         host = urlsplit(url).hostname or ""
-        numeric = host.replace(":", "").replace(".", "").isalnum() and (":" in host or host.replace(".", "").isdigit())
-        if numeric and not allowed(host, private=host in self._settings.webhook_private_hosts):
+        if is_numeric(host) and not allowed(host, private=host in self._settings.webhook_private_hosts):
             raise UndeliverableError("Its address is private or reserved.")
-
-    async def _secret(self, namespace: str, ref: Mapping[str, str]) -> bytes:
-        name, key = ref["name"], ref.get("key") or "secret"
-        try:
-            secret = await self._cluster.request("GET", f"/api/v1/namespaces/{namespace}/secrets/{quote(name)}")
-        except ApiError as error:
-            raise UndeliverableError(f"The Secret {name} cannot be read.") from error
-        if "webhook" not in uses_of(secret):
-            raise UndeliverableError(f"The Secret {name} lacks the label recon3d.io/allow=webhook.")
-        value = base64.b64decode((secret.get("data") or {}).get(key, "")).decode(errors="replace")
-        found = secret_of(value)
-        if found is None:
-            raise UndeliverableError(f"The key {key} of the Secret {name} is not whsec_ and base64 of 24 to 64 bytes.")
-        return found

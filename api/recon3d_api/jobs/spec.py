@@ -9,14 +9,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 from recon3d_contract.errors import Code, Recon3dError
 from recon3d_contract.job import apply_settings, parse_job, read_json
 from recon3d_contract.resource import OPERATOR_FIELDS, ResourceSpec
 from recon3d_contract.spec import camel
-from recon3d_contract.store.https import HttpsPolicy
+from recon3d_contract.store import HttpsPolicy, below
 
 from recon3d_api.settings import Settings
 
@@ -131,21 +130,11 @@ def _check_source(source: Mapping[str, Any], settings: Settings) -> None:
             "An input over HTTP is an upload, a builtin, an allowed https host or an allowed S3 prefix.",
             {"input": next(iter(source))},
         )
-    if "s3" in source and not _below(str(source["s3"]), settings.input_s3):
+    if "s3" in source and not below(str(source["s3"]), settings.input_s3):
         text = "The S3 address is not one that inputs may be read from."
         raise Recon3dError(Code.INPUT_NOT_ALLOWED, text, {"input": "s3"})
     if "url" in source:
-        parts = urlsplit(source["url"])
-        host, port = parts.hostname or "", parts.port or 443
-        if not HttpsPolicy(hosts=settings.input_hosts).allows(host, port):
-            text = f"The host {host} (port {port}) is not one that inputs may be fetched from."
-            raise Recon3dError(Code.INPUT_NOT_ALLOWED, text, {"host": host, "port": port})
-
-
-def _below(address: str, prefixes: tuple[str, ...]) -> bool:
-    if any(part in ("", ".", "..") for part in address.removeprefix("s3://").rstrip("/").split("/")):
-        return False
-    return any(address.startswith(prefix if prefix.endswith("/") else f"{prefix}/") for prefix in prefixes)
+        HttpsPolicy(hosts=settings.input_hosts).target(str(source["url"]))
 
 
 def _invalid(problems: Problems) -> Recon3dError:

@@ -12,11 +12,12 @@ from fastapi import APIRouter, Request
 from pydantic import Field
 from recon3d_contract.errors import Code, Recon3dError
 from recon3d_contract.layout import media_type
-from recon3d_contract.store import StoredFile
+from recon3d_contract.store import Store, StoredFile
 from starlette.responses import Response
 
 from recon3d_api.cluster.cache import CachedJob
 from recon3d_api.openapi import JOB_ID, answers
+from recon3d_api.results.places import reading
 from recon3d_api.results.sending import Read, matches, send
 from recon3d_api.results.zipped import Archive, Checksums, Member, pieces
 from recon3d_api.services import Services, Shared, Who
@@ -58,14 +59,14 @@ class FilesView(View):
 async def download(job_id: JOB_ID, request: Request, services: Shared, who: Who) -> Response:
     """Files are stored, not compressed; the length is known, ranges can be asked for, and the ETag is strong."""
     job = await services.job_for(who, job_id)
-    attempt, files = await _result(services, job)
-    archive = await _in_thread(services, _archive, services, job, attempt, files)
+    store, attempt, files = await _result(services, job)
+    archive = await _in_thread(services, _archive, store, job, attempt, files)
     headers = {
         "Content-Type": "application/zip",
         "Content-Disposition": f'attachment; filename="{job.name}.zip"',
         "Cache-Control": "private, no-cache",
     }
-    read: Read = partial(archive.read, open_file=partial(services.store.open, job.uid, attempt))
+    read: Read = partial(archive.read, open_file=partial(store.open, job.uid, attempt))
     return send(request, services, read, archive.bytes, archive.etag, headers)
 
 
@@ -73,8 +74,8 @@ async def download(job_id: JOB_ID, request: Request, services: Shared, who: Who)
 async def list_files(job_id: JOB_ID, services: Shared, who: Who) -> FilesView:
     """Each with its size, media type and address."""
     job = await services.job_for(who, job_id)
-    attempt, files = await _result(services, job)
-    shown = await _in_thread(services, lambda: [_file_view(services, job, attempt, file) for file in files])
+    store, attempt, files = await _result(services, job)
+    shown = await _in_thread(services, lambda: [_file_view(services, store, job, attempt, file) for file in files])
     return FilesView(id=job.name, attempt=attempt, files=shown)
 
 
@@ -90,7 +91,7 @@ async def list_files(job_id: JOB_ID, services: Shared, who: Who) -> FilesView:
 async def one_file(job_id: JOB_ID, path: str, request: Request, services: Shared, who: Who) -> Response:
     """With its own media type, so that a browser shows it."""
     job = await services.job_for(who, job_id)
-    attempt, files = await _result(services, job)
+    store, attempt, files = await _result(services, job)
     found = next((file for file in files if file.path == path), None)
     if found is None:
         raise Recon3dError(Code.NOT_FOUND, "The result has no such file.", {"file": path[:200]})
@@ -100,38 +101,40 @@ async def one_file(job_id: JOB_ID, path: str, request: Request, services: Shared
         return Response(status_code=304, headers={"ETag": etag})
 
     def read(start: int, stop: int) -> Any:
-        with services.store.open(job.uid, attempt, path) as file:
+        with store.open(job.uid, attempt, path) as file:
             yield from pieces(file, start, stop)
 
     return send(request, services, read, found.bytes, etag, headers)
 
 
-async def _result(services: Services, job: CachedJob) -> tuple[int, list[StoredFile]]:
-    """Return the attempt that is the job's result, and its files. Raises JOB_NOT_READY, NOT_FOUND."""
+async def _result(services: Services, job: CachedJob) -> tuple[Store, int, list[StoredFile]]:
+    """Return where the job's result is, its attempt, and its files. Raises JOB_NOT_READY, NOT_FOUND."""
     if not job.over:
         details: dict[str, object] = {"status": job.rendered.status}
         raise Recon3dError(Code.JOB_NOT_READY, f"The job is {job.rendered.status}.", details)
 
-    def look() -> tuple[int, list[StoredFile]]:
-        published = services.store.published(job.uid)
-        if published is None:
-            text = f"The job is {job.rendered.status} and has no result."
-            raise Recon3dError(Code.NOT_FOUND, text, {"status": job.rendered.status}, "See the job's error.")
-        return published, services.store.files(job.uid, published)
+    def look() -> tuple[Store, int, list[StoredFile]]:
+        with reading(job.spec):
+            store = services.places.of(job.spec)
+            published = store.published(job.uid)
+            if published is None:
+                text = f"The job is {job.rendered.status} and has no result."
+                raise Recon3dError(Code.NOT_FOUND, text, {"status": job.rendered.status}, "See the job's error.")
+            return store, published, store.files(job.uid, published)
 
-    found: tuple[int, list[StoredFile]] = await _in_thread(services, look)
+    found: tuple[Store, int, list[StoredFile]] = await _in_thread(services, look)
     return found
 
 
-def _archive(services: Services, job: CachedJob, attempt: int, files: list[StoredFile]) -> Archive:
-    open_file = partial(services.store.open, job.uid, attempt)
+def _archive(store: Store, job: CachedJob, attempt: int, files: list[StoredFile]) -> Archive:
+    open_file = partial(store.open, job.uid, attempt)
     members = [Member(file.path, file.bytes, _checksums.of(job.uid, attempt, file.path, open_file)) for file in files]
     return Archive(members, job.name)
 
 
-def _file_view(services: Services, job: CachedJob, attempt: int, file: StoredFile) -> FileView:
+def _file_view(services: Services, store: Store, job: CachedJob, attempt: int, file: StoredFile) -> FileView:
     seconds = services.settings.signed_url_s
-    url = services.store.signed_url(job.uid, attempt, file.path, seconds) if seconds else None
+    url = store.signed_url(job.uid, attempt, file.path, seconds) if seconds else None
     until = dt.datetime.now(dt.timezone.utc) + dt.timedelta(seconds=seconds) if url else None
     return FileView(
         path=file.path,

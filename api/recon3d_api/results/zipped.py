@@ -2,7 +2,8 @@
 it can be sent without making it first.
 
 Pictures and GLB do not get smaller by compression. The checksums that the archive needs come from reading each file
-once; they are kept, since an attempt's files never change. No ZIP64: a result is far below 4 GiB.
+once; they are kept, since an attempt's files never change. What has no room in the fields of the first format (a file
+or a place beyond 4 GiB, more than 65,534 files) stands in those of ZIP64; a smaller archive has none of them.
 """
 
 from __future__ import annotations
@@ -18,11 +19,15 @@ from typing import BinaryIO, Final
 from recon3d_contract.errors import Code, Recon3dError
 
 PIECE: Final = 1024 * 1024
-_LIMIT: Final = 0xFFFFFFFF
+_LONG, _SHORT = 0xFFFFFFFF, 0xFFFF
+"""In a field: the value stands in the ZIP64 part."""
 _LOCAL: Final = struct.Struct("<4s5H3I2H")
 _ENTRY: Final = struct.Struct("<4s6H3I5H2I")
 _END: Final = struct.Struct("<4s4H2IH")
+_END64: Final = struct.Struct("<4sQ2H2I4Q")
+_LOCATOR: Final = struct.Struct("<4sIQI")
 _VERSION: Final = 20
+_VERSION64: Final = 45
 _UTF8: Final = 0x800
 # 1980-01-01 00:00, so that the same files make the same archive.
 _DATE: Final = 0x21
@@ -60,23 +65,14 @@ class Archive:
         at = 0
         for member in members:
             name = f"{folder}/{member.path}".encode()
-            facts = (member.crc, member.bytes, member.bytes)
-            local = _LOCAL.pack(b"PK\x03\x04", _VERSION, _UTF8, 0, 0, _DATE, *facts, len(name), 0) + name
-            directory.append(
-                _ENTRY.pack(
-                    b"PK\x01\x02", _UNIX | _VERSION, _VERSION, _UTF8, 0, 0, _DATE, *facts, len(name), 0, 0, 0, 0,
-                    _MODE, min(at, _LIMIT),
-                )
-                + name
-            )  # fmt: skip
+            local = _local(member, name)
+            directory.append(_entry(member, name, at))
             self._parts += [_Part(len(local), data=local), _Part(member.bytes, path=member.path)]
             at += len(local) + member.bytes
         listing = b"".join(directory)
-        end = _END.pack(b"PK\x05\x06", 0, 0, len(members), len(members), len(listing), min(at, _LIMIT), 0)
-        self._parts.append(_Part(len(listing) + len(end), data=listing + end))
-        self.bytes = at + len(listing) + len(end)
-        if self.bytes > _LIMIT:
-            raise Recon3dError(Code.INTERNAL, "The result is too large for one archive; fetch its files singly.")
+        tail = listing + _end(len(members), len(listing), at)
+        self._parts.append(_Part(len(tail), data=tail))
+        self.bytes = at + len(tail)
         facts_of_all = "".join(f"{m.crc:08x} {m.bytes} {m.path}\n" for m in members)
         self.etag = f'"{hashlib.sha256((folder + facts_of_all).encode()).hexdigest()[:24]}"'
 
@@ -94,6 +90,39 @@ class Archive:
             at += part.size
             if at >= stop:
                 return
+
+
+def _local(member: Member, name: bytes) -> bytes:
+    """Return what stands before a file; of a large one, both sizes stand in the extra field."""
+    large = member.bytes >= _LONG
+    version, size = (_VERSION64, _LONG) if large else (_VERSION, member.bytes)
+    extra = _extra(member.bytes, member.bytes) if large else b""
+    facts = (member.crc, size, size, len(name), len(extra))
+    return _LOCAL.pack(b"PK\x03\x04", version, _UTF8, 0, 0, _DATE, *facts) + name + extra
+
+
+def _entry(member: Member, name: bytes, at: int) -> bytes:
+    """Return a file's entry in the listing; `at` is where its local part begins."""
+    sizes = [member.bytes] * 2
+    extra = _extra(*(value for value in (*sizes, at) if value >= _LONG))
+    version = _VERSION64 if extra else _VERSION
+    facts = (member.crc, *(min(size, _LONG) for size in sizes), len(name), len(extra), 0, 0, 0, _MODE, min(at, _LONG))
+    return _ENTRY.pack(b"PK\x01\x02", _UNIX | version, version, _UTF8, 0, 0, _DATE, *facts) + name + extra
+
+
+def _extra(*values: int) -> bytes:
+    return struct.pack(f"<2H{len(values)}Q", 1, 8 * len(values), *values) if values else b""
+
+
+def _end(count: int, length: int, at: int) -> bytes:
+    """Return the end of the archive; the listing of `count` files has `length` bytes and begins `at`."""
+    large = b""
+    if count >= _SHORT or length >= _LONG or at >= _LONG:
+        size = _END64.size - 12  # of what follows this field
+        facts = (size, _UNIX | _VERSION64, _VERSION64, 0, 0, count, count, length, at)
+        large = _END64.pack(b"PK\x06\x06", *facts) + _LOCATOR.pack(b"PK\x06\x07", 0, at + length, 1)
+    number = min(count, _SHORT)
+    return large + _END.pack(b"PK\x05\x06", 0, 0, number, number, min(length, _LONG), min(at, _LONG), 0)
 
 
 def pieces(file: BinaryIO, start: int, stop: int) -> Iterator[bytes]:

@@ -13,7 +13,7 @@ from recon3d_contract.store.housekeeping import FolderHousekeeping, Housekeeping
 from recon3d_contract.store.https import HttpsFetcher, HttpsPolicy
 from recon3d_contract.store.port import Staging, Store, StoredFile
 from recon3d_contract.store.reader import InputReader
-from recon3d_contract.store.reference import Reference, parse_reference
+from recon3d_contract.store.reference import Reference, below, parse_reference
 from recon3d_contract.store.uploads import FolderUploads, Uploads
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "Store",
     "StoredFile",
     "Uploads",
+    "below",
     "open_housekeeping",
     "open_store",
     "open_uploads",

@@ -16,6 +16,15 @@ _NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")
 _TUNNELS: Final = (ipaddress.IPv6Network("2002::/16"), ipaddress.IPv6Network("2001::/32"))
 
 
+def is_numeric(host: str) -> bool:
+    """Whether a URL's host is an address itself, and so is never resolved."""
+    try:
+        ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return False
+    return True
+
+
 def allowed(text: str, *, private: bool) -> bool:
     """Whether `text`, a numeric address, is public; or, where `private` is, of a private network or loopback.
 

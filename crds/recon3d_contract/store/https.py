@@ -24,7 +24,7 @@ from urllib.parse import urljoin, urlsplit
 from recon3d_contract.errors import Code, Recon3dError
 from recon3d_contract.inputs.archive import ARCHIVE_LIMIT
 from recon3d_contract.storage_errors import storing
-from recon3d_contract.store.addresses import allowed
+from recon3d_contract.store.addresses import allowed, is_numeric
 from recon3d_contract.store.reference import Reference
 
 Resolver = Callable[[str, int], list[str]]
@@ -59,6 +59,30 @@ class HttpsPolicy:
             if host == name or (name.startswith("*.") and host.endswith(name[1:]) and host != name[2:]):
                 return True
         return False
+
+    def target(self, url: str) -> tuple[str, int, str]:
+        """Return host, port and path of a URL that may be asked for, as far as it tells itself; names are not resolved.
+
+        Raises INPUT_NOT_ALLOWED.
+        """
+        try:
+            parts = urlsplit(url)
+            host, port = (parts.hostname or "").rstrip("."), parts.port or 443
+        except ValueError:
+            raise Recon3dError(Code.INPUT_NOT_ALLOWED, "The URL leads to one that is not valid.") from None
+        if parts.scheme != "https" or not host or "@" in parts.netloc or not url.isascii():
+            raise Recon3dError(Code.INPUT_NOT_ALLOWED, "The URL leads to one that is not plain https.", {"host": host})
+        if not self.allows(host, port):
+            text = f"The host {host} (port {port}) is not one that inputs may be fetched from."
+            raise Recon3dError(Code.INPUT_NOT_ALLOWED, text, {"host": host, "port": port})
+        if is_numeric(host) and not allowed(host, private=self.private_addresses):
+            raise _forbidden_address(host)
+        return host, port, (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+
+
+def _forbidden_address(host: str) -> Recon3dError:
+    text = f"The host {host} has an address in a network that inputs may not be fetched from."
+    return Recon3dError(Code.INPUT_NOT_ALLOWED, text, {"host": host})
 
 
 def system_resolver(host: str, port: int) -> list[str]:
@@ -168,7 +192,7 @@ class HttpsFetcher:
 
     @contextmanager
     def _answer(self, url: str, deadline: _Deadline) -> Iterator[tuple[http.client.HTTPResponse, str]]:
-        host, port, target = self._checked_url(url)
+        host, port, target = self._policy.target(url)
         context = ssl.create_default_context(cafile=self._policy.ca_file)
         connection: _Connection | None = None
         response: http.client.HTTPResponse | None = None
@@ -197,26 +221,12 @@ class HttpsFetcher:
             if connection is not None:
                 connection.close()
 
-    def _checked_url(self, url: str) -> tuple[str, int, str]:
-        try:
-            parts = urlsplit(url)
-            host, port = (parts.hostname or "").rstrip("."), parts.port or 443
-        except ValueError:
-            raise Recon3dError(Code.INPUT_NOT_ALLOWED, "The URL leads to one that is not valid.") from None
-        if parts.scheme != "https" or not host or "@" in parts.netloc or not url.isascii():
-            raise Recon3dError(Code.INPUT_NOT_ALLOWED, "The URL leads to one that is not plain https.", {"host": host})
-        if not self._policy.allows(host, port):
-            text = f"The host {host} (port {port}) is not one that inputs may be fetched from."
-            raise Recon3dError(Code.INPUT_NOT_ALLOWED, text, {"host": host, "port": port})
-        return host, port, (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-
     def _addresses(self, host: str, port: int) -> list[str]:
         addresses = self._resolve(host, port)
         if not addresses:
             raise socket.gaierror(socket.EAI_NONAME, "no address")
         if not all(allowed(address, private=self._policy.private_addresses) for address in addresses):
-            text = f"The host {host} has an address in a network that inputs may not be fetched from."
-            raise Recon3dError(Code.INPUT_NOT_ALLOWED, text, {"host": host})
+            raise _forbidden_address(host)
         return addresses
 
     def _body(self, response: http.client.HTTPResponse, host: str, deadline: _Deadline) -> Iterator[bytes]:

@@ -9,6 +9,7 @@ builtin:example                       builtin (input only)
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import urlsplit
@@ -64,6 +65,13 @@ def parse_reference(text: str) -> Reference:
     if colon and rest.startswith("//"):
         raise _invalid(f"{scheme[:20]}:// is not a kind of reference; use a path, s3://, https:// or builtin:.")
     return Reference("path", text)
+
+
+def below(ref: str, places: Iterable[str]) -> bool:
+    """Whether `ref` is one of `places`, or lies below one."""
+    if any(part in ("", ".", "..") for part in ref.removeprefix("s3://").rstrip("/").split("/")):
+        return False
+    return any(f"{ref.rstrip('/')}/".startswith(f"{place.rstrip('/')}/") for place in places)
 
 
 def _https(text: str) -> Reference:

@@ -30,6 +30,7 @@ class FakeCluster:
         self.pods: dict[tuple[str, str], Object] = {}
         self.quotas: dict[tuple[str, str], Object] = {}
         self.claims: dict[tuple[str, str], Object] = {}
+        self.secrets: dict[tuple[str, str], Object] = {}
         self.events: list[Object] = []
         self.calls: list[str] = []
         self.listener: Callable[[Change, Object], None] = lambda _change, _object: None
@@ -107,6 +108,11 @@ class FakeCluster:
         """See Cluster.get_claim."""
         self._enter("get_claim")
         return copy.deepcopy(_get(self.claims, namespace, name))
+
+    async def get_secret(self, namespace: str, name: str) -> Object:
+        """See Cluster.get_secret."""
+        self._enter("get_secret")
+        return copy.deepcopy(_get(self.secrets, namespace, name))
 
     async def create_event(self, namespace: str, event: Object) -> None:
         """See Cluster.create_event."""

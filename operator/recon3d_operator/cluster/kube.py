@@ -86,6 +86,10 @@ class KubeCluster:
         """See Cluster.get_claim."""
         return await self.request("GET", f"/api/v1/namespaces/{namespace}/persistentvolumeclaims/{quote(name)}")
 
+    async def get_secret(self, namespace: str, name: str) -> Object:
+        """See Cluster.get_secret."""
+        return await self.request("GET", f"/api/v1/namespaces/{namespace}/secrets/{quote(name)}")
+
     async def create_event(self, namespace: str, event: Object) -> None:
         """See Cluster.create_event."""
         await self.request("POST", f"/api/v1/namespaces/{namespace}/events", event)

@@ -34,5 +34,8 @@ class Cluster(Protocol):
     async def get_claim(self, namespace: str, name: str) -> Object:
         """Return the PersistentVolumeClaim, or GONE."""
 
+    async def get_secret(self, namespace: str, name: str) -> Object:
+        """Return the Secret, or GONE."""
+
     async def create_event(self, namespace: str, event: Object) -> None:
         """Record a core/v1 Event."""

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from recon3d_contract.errors import Code, Recon3dError
 from recon3d_contract.resource import job_of
+from recon3d_contract.store import HttpsPolicy, below
 
 from recon3d_operator.model import Observed
 from recon3d_operator.settings import Settings
@@ -28,7 +29,18 @@ def refused_job(seen: Observed, settings: Settings) -> Recon3dError | None:
         job_of(seen.spec)
     except Recon3dError as error:
         return error
-    return _against_policy(seen.spec, settings)
+    return _refused_host(seen.spec, settings) or _against_policy(seen.spec, settings)
+
+
+def _refused_host(spec: Mapping[str, Any], settings: Settings) -> Recon3dError | None:
+    """The runner checks it again, with every address; but that is after the queue, and on an accelerator."""
+    url = (spec.get("input") or {}).get("url")
+    try:
+        if url is not None:
+            HttpsPolicy(hosts=settings.input_hosts).target(str(url))
+    except Recon3dError as error:
+        return error
+    return None
 
 
 def _against_policy(spec: Mapping[str, Any], settings: Settings) -> Recon3dError | None:
@@ -50,12 +62,6 @@ def _against_policy(spec: Mapping[str, Any], settings: Settings) -> Recon3dError
     text = "; ".join(f"{path} {problem}" for path, problem in problems)
     details = {"problems": [{"path": path, "problem": problem} for path, problem in problems]}
     return Recon3dError(Code.INVALID_REQUEST, f"{text}.", details)
-
-
-def below(ref: str, places: tuple[str, ...]) -> bool:
-    """Whether `ref` is one of `places`, or lies below one."""
-    parts = ref.split("/")
-    return ".." not in parts and any(f"{ref.rstrip('/')}/".startswith(f"{place.rstrip('/')}/") for place in places)
 
 
 def quantity(text: str) -> float:

@@ -19,6 +19,7 @@ from recon3d_operator.startup import WEBHOOK_RIGHTS
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(120, func_only=True)]
 RBAC = "/apis/rbac.authorization.k8s.io/v1"
 KEY = b"k" * 32
+VALUE = base64.b64encode(b"whsec_" + base64.b64encode(KEY)).decode()
 
 
 class Receiver:
@@ -90,10 +91,9 @@ def start(plane, start_operator):
 @pytest.fixture
 def place(admin, namespace) -> str:
     name = namespace()
-    value = base64.b64encode(b"whsec_" + base64.b64encode(KEY)).decode()
     for secret, labels in (("hook", {"recon3d.io/allow": "webhook"}), ("foreign", {})):
         meta = {"name": secret, "labels": labels}
-        admin.create(f"/api/v1/namespaces/{name}/secrets", {"metadata": meta, "data": {"secret": value}})
+        admin.create(f"/api/v1/namespaces/{name}/secrets", {"metadata": meta, "data": {"secret": VALUE}})
     return name
 
 
@@ -170,9 +170,39 @@ def test_a_name_that_leads_to_a_private_address_is_refused(receiver, start, jobs
     assert receiver.requests == []
 
 
-def test_a_secret_without_the_label_is_not_used(receiver, start, jobs, place):
+def test_a_foreign_secret_refuses_the_job_before_anything_runs(receiver, start, jobs, place):
     start()
-    create(jobs, place, f"https://localhost:{receiver.port}/", secret="foreign")
+    url = f"https://localhost:{receiver.port}/"
+    jobs.create(place, "chair", webhook={"url": url, "secretRef": {"name": "foreign"}})
+    status = jobs.wait(place, "chair", "Failed")
+    assert status["error"]["details"]["problems"][0]["path"] == "webhook.secretRef"
+    assert "recon3d.io/allow=webhook" in status["error"]["message"]
+    assert status["error"]["suggestion"].startswith("Ask the owner")
+    assert jobs.pods(place, "chair") == []
+    assert "lacks the label" in state(jobs, place)["lastError"], "nor does it sign the message of the failure"
+    assert receiver.requests == []
+
+
+def test_a_secret_that_is_not_there_yet_warns_and_the_job_runs(admin, receiver, start, jobs, place):
+    start()
+    url = f"https://localhost:{receiver.port}/"
+    jobs.create(place, "chair", webhook={"url": url, "secretRef": {"name": "later"}})
+    jobs.run(place, "chair")
+    (told,) = [c for c in jobs.wait(place, "chair", "Processing")["conditions"] if c["type"] == "WebhookReady"]
+    assert (told["status"], told["reason"]) == ("False", "SecretMissing")
+    meta = {"name": "later", "labels": {"recon3d.io/allow": "webhook"}}
+    admin.create(f"/api/v1/namespaces/{place}/secrets", {"metadata": meta, "data": {"secret": VALUE}})
+    jobs.complete(place, "chair")
+    assert state(jobs, place, "Delivered")["attempts"] == 1
+
+
+def test_a_label_taken_away_counts_at_delivery(admin, receiver, start, jobs, place):
+    start()
+    url = f"https://localhost:{receiver.port}/"
+    jobs.create(place, "chair", webhook={"url": url, "secretRef": {"name": "hook"}})
+    jobs.run(place, "chair")
+    admin.merge(f"/api/v1/namespaces/{place}/secrets/hook", {"metadata": {"labels": {"recon3d.io/allow": None}}})
+    jobs.complete(place, "chair")
     assert "lacks the label" in state(jobs, place)["lastError"]
     assert receiver.requests == []
 

@@ -60,3 +60,80 @@ def test_a_checksum_is_read_once():
     sums = Checksums()
     assert sums.of("u", 1, "a", open_file) == sums.of("u", 1, "a", open_file) == zlib.crc32(b"text")
     assert opened == ["a"]
+
+
+LARGE = 5 * 2**30
+SPARSE = {"a.bin": LARGE, "result.json": 2, "b.bin": 2**32 - 1}
+"""A file beyond 4 GiB, a small one that begins beyond it, and one whose size is the mark itself."""
+
+
+class Sparse(io.RawIOBase):
+    """A file of zeros that nobody has to store, ending in a known word."""
+
+    def __init__(self, size: int) -> None:
+        self.size, self.at = size, 0
+
+    def seek(self, at: int, whence: int = 0) -> int:
+        self.at = at if whence == 0 else (self.at + at if whence == 1 else self.size + at)
+        return self.at
+
+    def tell(self) -> int:
+        return self.at
+
+    def read(self, count: int = -1) -> bytes:
+        count = self.size - self.at if count < 0 else min(count, self.size - self.at)
+        data = bytearray(count)
+        for index, byte in enumerate(b"{}"):
+            place = self.size - 2 + index - self.at
+            if 0 <= place < count:
+                data[place] = byte
+        self.at += count
+        return bytes(data)
+
+
+class Ranged(io.RawIOBase):
+    """The archive as a client sees it that asks for ranges: nothing else is ever read."""
+
+    def __init__(self, archive: Archive) -> None:
+        self.archive, self.at = archive, 0
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, at: int, whence: int = 0) -> int:
+        self.at = at if whence == 0 else (self.at + at if whence == 1 else self.archive.bytes + at)
+        return self.at
+
+    def tell(self) -> int:
+        return self.at
+
+    def read(self, count: int = -1) -> bytes:
+        stop = self.archive.bytes if count < 0 else min(self.at + count, self.archive.bytes)
+        data = b"".join(self.archive.read(self.at, stop, lambda path: Sparse(SPARSE[path])))
+        self.at += len(data)
+        return data
+
+
+def test_beyond_four_gibibytes_it_is_a_zip64():
+    made = Archive([Member(name, size, zlib.crc32(b"{}") if size == 2 else 0) for name, size in SPARSE.items()], "job")
+    assert made.bytes > LARGE + 2**32
+    with zipfile.ZipFile(Ranged(made)) as opened:
+        assert {info.filename: info.file_size for info in opened.infolist()} == {
+            f"job/{name}": size for name, size in SPARSE.items()
+        }
+        assert opened.getinfo("job/result.json").header_offset > LARGE
+        assert opened.read("job/result.json") == b"{}", "its place, header and checksum hold"
+        with opened.open("job/b.bin") as file:
+            assert file.read(3) == b"\0\0\0"
+
+
+def test_more_files_than_the_first_format_counts():
+    members = [Member(f"{index:05}", 0, 0) for index in range(65_535)]
+    whole = Archive(members, "job")
+    text = b"".join(whole.read(0, whole.bytes, lambda _: io.BytesIO()))
+    with zipfile.ZipFile(io.BytesIO(text)) as opened:
+        assert len(opened.namelist()) == 65_535
+
+
+def test_a_small_archive_needs_no_zip64():
+    assert b"PK\x06\x06" not in WHOLE

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import base64
+
 import pytest
-from recon3d_operator.rules.admission import below, quantity
+from kubecluster.world import NAMESPACE
+from recon3d_contract.store import below
+from recon3d_operator.rules.admission import quantity
 
 
 def refused(world) -> list[str]:
@@ -62,6 +66,16 @@ def test_an_allowed_output_is_where_the_result_goes(make_world, environment_of):
     assert world.status("chair")["artifacts"]["path"].startswith("s3://theirs/team/a/jobs/")
 
 
+def test_a_result_that_goes_elsewhere_needs_no_folder_in_the_volume(make_world):
+    world = make_world(store="pvc:results", output_refs=("s3://theirs/team",))
+    world.submit("chair", output={"ref": "s3://theirs/team/a"})
+    (pod,) = world.pods("chair")
+    volumes = {volume["name"] for volume in pod["spec"]["volumes"]}
+    containers = [*pod["spec"]["initContainers"], *pod["spec"]["containers"]]
+    assert {mount["name"] for each in containers for mount in each["volumeMounts"]} <= volumes
+    assert pod["spec"]["initContainers"] == []
+
+
 @pytest.mark.parametrize(
     ("ref", "inside"),
     [
@@ -70,6 +84,7 @@ def test_an_allowed_output_is_where_the_result_goes(make_world, environment_of):
         ("s3://b/teams", False),
         ("s3://b/team/../other", False),
         ("s3://b", False),
+        ("s3://b/team//a", False),
     ],
 )
 def test_below_a_place(ref, inside):
@@ -78,3 +93,73 @@ def test_below_a_place(ref, inside):
 
 def test_quantities():
     assert [quantity(text) for text in ("500m", "2", "1k", "1Ki", "1.5Gi")] == [0.5, 2, 1000, 1024, 1.5 * 2**30]
+
+
+def hook(secret: str = "hook") -> dict:
+    return {"url": "https://example.com/done", "secretRef": {"name": secret}}
+
+
+def add_secret(world, name: str = "hook", value: str = "whsec_" + "a" * 32, **labels: str) -> None:
+    data = {"secret": base64.b64encode(value.encode()).decode()}
+    world.cluster.secrets[NAMESPACE, name] = {"metadata": {"name": name, "labels": labels}, "data": data}
+
+
+def test_a_webhooks_secret_is_looked_at_before_the_queue(make_world):
+    world = make_world(webhooks=True)
+    world.quota(0)
+    add_secret(world, **{"recon3d.io/allow": "input.webhook"})
+    world.submit("chair", webhook=hook())
+    assert world.phase("chair") == "Queued"
+    assert world.condition("chair", "WebhookReady") == ("True", "SecretUsable")
+
+
+def test_a_secret_that_its_owner_has_not_given_refuses_the_job(make_world):
+    world = make_world(webhooks=True)
+    add_secret(world, **{"recon3d.io/allow": "input"})
+    world.submit("chair", webhook=hook())
+    assert (world.phase("chair"), world.condition("chair", "Accepted")) == ("Failed", ("False", "InvalidRequest"))
+    assert refused(world) == ["webhook.secretRef"]
+    assert "recon3d.io/allow=webhook" in world.status("chair")["error"]["message"]
+    assert world.pods("chair") == []
+
+
+@pytest.mark.parametrize(("value", "reason"), [(None, "SecretMissing"), ("no key", "SecretInvalid")])
+def test_a_secret_that_may_yet_come_right_only_warns(make_world, value, reason):
+    world = make_world(webhooks=True)
+    world.quota(0)
+    if value is not None:
+        add_secret(world, value=value, **{"recon3d.io/allow": "webhook"})
+    world.submit("chair", webhook=hook())
+    assert world.condition("chair", "WebhookReady") == ("False", reason)
+    add_secret(world, **{"recon3d.io/allow": "webhook"})
+    world.quota(1)
+    world.run("chair")
+    assert world.condition("chair", "WebhookReady") == ("True", "SecretUsable"), "it is looked at again at the start"
+
+
+def test_where_webhooks_are_off_no_secret_is_read(world):
+    world.submit("chair", webhook=hook())
+    assert "get_secret" not in world.cluster.calls
+
+
+@pytest.mark.parametrize(
+    ("url", "hosts", "code"),
+    [
+        ("https://files.example/a.zip", ("files.example",), None),
+        ("https://files.example:8443/a.zip", ("files.example",), "INPUT_NOT_ALLOWED"),
+        ("https://evil.example/a.zip", ("files.example",), "INPUT_NOT_ALLOWED"),
+        ("https://files.example/a.zip", (), "INPUT_NOT_ALLOWED"),
+        ("https://169.254.169.254/latest/", ("169.254.169.254",), "INPUT_NOT_ALLOWED"),
+        ("https://10.96.0.1/api", ("10.96.0.1",), "INPUT_NOT_ALLOWED"),
+        ("https://[::ffff:169.254.169.254]/", ("[::ffff:169.254.169.254]",), "INPUT_NOT_ALLOWED"),
+    ],
+)
+def test_a_host_that_is_not_allowed_is_told_before_the_queue(make_world, url, hosts, code):
+    world = make_world(input_hosts=hosts)
+    world.submit("chair", input={"url": url, "sha256": "0" * 64})
+    error = world.status("chair").get("error") or {}
+    assert error.get("code") == code
+    if code:
+        assert world.condition("chair", "Accepted") == ("False", "InputNotAllowed")
+        assert error["suggestion"]
+        assert world.pods("chair") == []
