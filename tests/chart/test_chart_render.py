@@ -21,7 +21,7 @@ GPU = ("-f", str(CHART / "values-rtx3090.yaml"), "--set", "licenses.nvdiffrast.a
 EVERYTHING = (
     *CPU,
     "--set=jobs.namespaces={a,b}",
-    "--set=jobs.createNamespaces=true",
+    "--set=jobs.createNamespaces=true,jobs.outputRefs={s3://theirs/team}",
     "--set=metrics.serviceMonitor.enabled=true,metrics.rules.enabled=true,metrics.dashboard.enabled=true",
     "--set=api.ingress.enabled=true,api.ingress.host=recon3d.example.org,api.ingress.tlsSecret=tls",
     "--set=api.gateway.enabled=true,api.gateway.host=recon3d.example.org,api.gateway.parentRefs[0].name=outer",
@@ -89,6 +89,12 @@ def test_the_api_can_read_what_it_is_given(render):
         assert ApiSettings.from_env(given).namespace in ("studio", "a")
         sweeper = ApiSettings.from_env(environment(specs["one-recon3d-sweeper"]))
         assert sweeper.sweep_namespaces == (("studio",) if values is CPU else ("a", "b"))
+
+
+def test_all_who_write_or_read_results_know_the_places_outside_the_store(render):
+    specs = pod_specs(render(*EVERYTHING))
+    for name in ("operator", "api", "sweeper"):
+        assert environment(specs[f"one-recon3d-{name}"])["RECON3D_OUTPUT_REFS"] == "s3://theirs/team"
 
 
 def test_a_shared_bucket_is_swept_by_one_who_sees_all_jobs(render):
@@ -180,6 +186,7 @@ def test_each_namespace_has_its_own_pieces(render):
         (("--set=api.autoscaling.enabled=true",), "one api replica only"),
         (("--set=store.pvc.accessMode=ReadWriteOncePod",), "ReadWriteOncePod lets one Pod in"),
         (("--set=store.type=s3",), "needs store.s3.bucket"),
+        (("--set=jobs.outputRefs={s3://theirs/a}",), "needs store.type=s3"),
         (("--set=api.namespace=elsewhere",), "api.namespace must be one of jobs.namespaces"),
         (("--set=kueue.enabled=true",), "needs kueue.queueName"),
         (("--set=api.oidc.issuer=https://id.example.org",), "needs api.oidc.audience"),

@@ -41,6 +41,9 @@ RECON3D_KUEUE: "true"
 {{- with .Values.jobs.inputHosts }}
 RECON3D_INPUT_HOSTS: {{ join "," . | quote }}
 {{- end }}
+{{- with .Values.jobs.outputRefs }}
+RECON3D_OUTPUT_REFS: {{ join "," . | quote }}
+{{- end }}
 {{- with include "recon3d.licences" . }}
 RECON3D_ACCEPT_LICENCES: {{ . | quote }}
 {{- end }}

@@ -4,6 +4,10 @@
   value: {{ ternary (include "recon3d.s3" .root) "/store" (eq .root.Values.store.type "s3") | quote }}
 - name: RECON3D_NAMESPACE
   value: {{ .namespace }}
+{{- with .root.Values.jobs.outputRefs }}
+- name: RECON3D_OUTPUT_REFS
+  value: {{ join "," . | quote }}
+{{- end }}
 {{- end -}}
 
 {{- define "recon3d.storeEnvFrom" -}}
