@@ -23,6 +23,7 @@ import yaml
 from kubecluster.client import JOBS, Client, Refused, eventually
 from kubecluster.control_plane import ControlPlane, control_plane
 from kubecluster.process import Program, free_ports
+from kubecluster.s3 import S3Server, s3_server
 from recon3d_api.auth.keys import new_key
 from recon3d_contract.store import FolderStore
 from recon3d_operator.startup import RIGHTS
@@ -175,19 +176,39 @@ def alice(shim: Shim) -> httpx.Client:
 
 
 @pytest.fixture
-def operator(plane: ControlPlane, tmp_path: Path, admin: Client) -> Iterator[Program]:
+def start_operator(plane: ControlPlane, tmp_path: Path, admin: Client) -> Iterator[Callable[..., Program]]:
+    """Start the real operator; all are stopped at the end and must not have met a defect."""
+    running: list[Program] = []
+
+    def start(**environment: str) -> Program:
+        env = {
+            "KUBECONFIG": str(plane.user("recon3d-operator")),
+            "RECON3D_RUNNER_IMAGE": "registry.example/runner:1",
+            "RECON3D_STORE": "pvc:results",
+            "RECON3D_HEALTH_PORT": "0",
+            **environment,
+        }
+        command = [Path(sys.executable).parent / "recon3d-operator"]
+        running.append(Program("recon3d-operator", command, tmp_path / f"operator-{len(running)}.log", env))
+        return running[-1]
+
+    yield start
+    for program in running:
+        program.stop()
+    for program in running:
+        assert "Traceback" not in program.log.read_text()
+
+
+@pytest.fixture
+def operator(start_operator: Callable[..., Program]) -> Program:
     """The real operator, which works on the jobs that the shim makes."""
-    env = {
-        "KUBECONFIG": str(plane.user("recon3d-operator")),
-        "RECON3D_RUNNER_IMAGE": "registry.example/runner:1",
-        "RECON3D_STORE": "pvc:results",
-        "RECON3D_HEALTH_PORT": "0",
-    }
-    command = [Path(sys.executable).parent / "recon3d-operator"]
-    program = Program("recon3d-operator", command, tmp_path / "operator.log", env)
-    yield program
-    program.stop()
-    assert "Traceback" not in program.log.read_text()
+    return start_operator()
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[S3Server]:
+    with s3_server() as server:
+        yield server
 
 
 class Cluster:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import threading
 import urllib.request
 import uuid
-from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
 from kubecluster.client import eventually
-from kubecluster.s3 import S3Server, s3_server
+from kubecluster.s3 import S3Server
 from recon3d_contract.errors import Recon3dError
 from recon3d_contract.inputs import check_source, extract
 from recon3d_contract.store import InputReader, open_housekeeping, open_store, open_uploads
@@ -20,12 +19,6 @@ from recon3d_contract.store.uploads import upload_id
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(240, func_only=True)]
 EXAMPLE = Path(__file__).resolve().parents[3] / "examples" / "input"
 UID = "5a5d1d5e-0000-4000-8000-000000000001"
-
-
-@pytest.fixture(scope="session")
-def s3() -> Iterator[S3Server]:
-    with s3_server() as server:
-        yield server
 
 
 @pytest.fixture(params=["folder", "s3"])
