@@ -39,6 +39,8 @@ class Settings:
     oidc_issuer: str = ""
     """https address of an OpenID provider whose tokens are accepted too; empty is none."""
     oidc_audience: str = ""
+    oidc_ca: str = ""
+    """PEM file of the authorities to trust at the issuer instead of the system's."""
     oidc_claim: str = "sub"
     """The claim that names the principal."""
     oidc_namespace_group: str = ""

@@ -139,7 +139,7 @@ def _apiserver(plane: ControlPlane, etcd: str, port: int, node_address: str) -> 
         *reach, f"--etcd-servers={etcd}", f"--secure-port={port}",
         f"--tls-cert-file={certificate}", f"--tls-private-key-file={key}",
         f"--client-ca-file={authority.folder / 'ca.crt'}",
-        "--service-account-issuer=https://kubernetes.default.svc",
+        f"--service-account-issuer={plane.server}", "--api-audiences=https://kubernetes.default.svc",
         f"--service-account-key-file={accounts}", f"--service-account-signing-key-file={accounts}",
         "--authorization-mode=Node,RBAC", "--enable-admission-plugins=NodeRestriction",
         "--service-cluster-ip-range=10.96.0.0/16", "--profiling=false",

@@ -106,7 +106,7 @@ ISSUER = "https://issuer.example"
 def oidc() -> Oidc:
     def answer(request: httpx.Request) -> httpx.Response:
         if request.url.path.endswith("openid-configuration"):
-            return httpx.Response(200, json={"jwks_uri": f"{ISSUER}/keys"})
+            return httpx.Response(200, json={"issuer": ISSUER, "jwks_uri": f"{ISSUER}/keys"})
         listed = jwt.algorithms.RSAAlgorithm.to_jwk(KEY.public_key(), as_dict=True)
         return httpx.Response(200, json={"keys": [{**listed, "kid": "one", "use": "sig", "alg": "RS256"}]})
 
