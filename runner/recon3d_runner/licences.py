@@ -6,7 +6,7 @@ RECON3D_ACCEPT_LICENCES=nvdiffrast,vggt-weights, and is written into each result
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -26,6 +26,8 @@ class Licence:
     """Engines that use it."""
     devices: tuple[str, ...] = ("cuda",)
     """Devices on which they do."""
+    package: str | None = None
+    """Used only where this package is among a result's versions; None: always."""
 
     def notice(self) -> str:
         """Return one sentence for the user."""
@@ -38,6 +40,7 @@ RESTRICTED: Final[tuple[Licence, ...]] = (
         "The rasteriser nvdiffrast",
         "NVIDIA Source Code License, 1-Way Commercial",
         ("nvdiffrec", "reconviagen"),
+        package="nvdiffrast",
     ),
     # ReconViaGen's own post-processing renders with it; this project's does not, so that no run uses it.
     Licence("mip-splatting", "The mip-splatting rasteriser", "Inria and MPII, non-commercial", ("reconviagen",), ()),
@@ -45,9 +48,18 @@ RESTRICTED: Final[tuple[Licence, ...]] = (
 )
 
 
-def used(engine: str, device: str) -> list[Licence]:
-    """Return the restricted parts that `engine` uses on `device` (cuda or cpu)."""
-    return [licence for licence in RESTRICTED if engine in licence.engines and device in licence.devices]
+def used(engine: str, device: str, versions: Collection[str] | None = None) -> list[Licence]:
+    """Return the restricted parts that `engine` uses on `device` (cuda or cpu).
+
+    versions: the packages that took part in a result; None before there is one: all that may.
+    """
+    return [
+        licence
+        for licence in RESTRICTED
+        if engine in licence.engines
+        and device in licence.devices
+        and (licence.package is None or versions is None or licence.package in versions)
+    ]
 
 
 def accepted(environment: Mapping[str, str]) -> list[str]:

@@ -27,7 +27,7 @@ from recon3d_runner.previews import write_comparison, write_previews
 from recon3d_runner.provenance import parameters, threads
 from recon3d_runner.quality.evaluate import Evaluation, evaluate
 from recon3d_runner.quality.leave_one_out import leave_one_out
-from recon3d_runner.raster import open_rasteriser
+from recon3d_runner.raster import gpu_library, open_rasteriser
 from recon3d_runner.report import ReportData, build_report
 from recon3d_runner.request import EngineRequest, EngineResult
 from recon3d_runner.run import Run
@@ -82,7 +82,7 @@ def deliver(
     quality = measured.quality
     versions = {name: version(name) for name in VERSIONS} | dict(engine_versions or {})
     if request.device == "cuda":
-        versions |= {name: version(name) for name in ("torch", "nvdiffrast")}
+        versions |= {name: version(name) for name in ("torch", gpu_library()) if name}
     with run.stage("report"):
         notices = [Notice(**w) for w in getattr(run, "warnings", [])]
         data = ReportData(

@@ -143,7 +143,7 @@ class Supervisor:
             raise error_of_event(answers["error"])
         if ended.code != 0 or "result" not in answers or "done" not in answers:
             raise error_of_exit(ended)
-        for licence in licences.used(name, str(answers["result"].get("device"))):
+        for licence in licences.used(name, str(answers["result"].get("device")), answers["result"]["versions"]):
             self._warn("non_commercial", licence.notice())
         return self._stop.call(
             lambda: finished_entry(out, answers["result"], self._task.spec, time.monotonic() - begun)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
 import platform
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
 from recon3d_contract.errors import Code, Recon3dError
+
+from recon3d_runner.raster import LIBRARIES, gpu_library
 
 MIN_GPU_GB: Final = {"nvdiffrec": 12, "reconviagen": 16}
 """By engine, in 10^9 bytes: a GPU sold as 12 GB shows a little more than 12."""
@@ -34,12 +35,10 @@ def choose(wanted: str, engine: str = "nvdiffrec") -> Choice:
     name, problem, details = _gpu(MIN_GPU_GB[engine])
     if problem is not None and wanted == "cuda":
         raise Recon3dError(Code.GPU_UNAVAILABLE, problem, details)
-    if problem is None and importlib.util.find_spec("nvdiffrast") is None:
-        problem = "A GPU is there, but its rasteriser nvdiffrast is not installed."
+    if problem is None and gpu_library() is None:
+        problem = f"A GPU is there, but no rasteriser for it is installed ({' or '.join(LIBRARIES)})."
         if wanted == "cuda":
-            raise Recon3dError(
-                Code.ENGINE_UNAVAILABLE, problem, {"gpu": name}, "Install nvdiffrast, or use the device cpu."
-            )
+            raise Recon3dError(Code.ENGINE_UNAVAILABLE, problem, {"gpu": name}, "Install one, or use the device cpu.")
     return Choice("cuda", name) if problem is None else Choice("cpu", cpu_name(), problem if name else None)
 
 

@@ -32,7 +32,7 @@ class Rasteriser(Protocol):
 
     @property
     def name(self) -> str:
-        """Short name for provenance: cpu, nvdiffrast."""
+        """Short name for provenance: cpu, drtk, nvdiffrast."""
 
     def rasterize(self, points: F64, faces: I32, size: int) -> Fragments:
         """Draw the triangles into an image of `size` x `size`.

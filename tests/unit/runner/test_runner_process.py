@@ -127,6 +127,9 @@ def test_licences_are_accepted_by_name() -> None:
         licences.accepted({licences.ACCEPT: "all"})
     assert licences.used("nvdiffrec", "cpu") == []
     assert [licence.id for licence in licences.used("nvdiffrec", "cuda")] == ["nvdiffrast"]
+    assert [licence.id for licence in licences.used("nvdiffrec", "cuda", {"torch", "nvdiffrast"})] == ["nvdiffrast"]
+    assert licences.used("nvdiffrec", "cuda", {"torch", "drtk"}) == []
+    assert [licence.id for licence in licences.used("reconviagen", "cuda", {"drtk"})] == ["vggt-weights"]
 
 
 def test_threads_follow_the_environment_else_the_machine() -> None:

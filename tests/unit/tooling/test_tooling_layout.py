@@ -22,7 +22,7 @@ TORCH_ALLOWED = (RUNNER / "engines", RUNNER / "raster")
 IMPORT_ALL = """
 import importlib, sys, warnings
 warnings.simplefilter("error")
-for name in ("torch", "nvdiffrast", "kopf", "kubernetes", "fastapi"):
+for name in ("torch", "nvdiffrast", "drtk", "kopf", "kubernetes", "fastapi"):
     sys.modules[name] = None
 for name in sys.argv[1:]:
     importlib.import_module(name)

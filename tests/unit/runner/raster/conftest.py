@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import importlib.util
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pytest
-from recon3d_runner.raster import Rasteriser, open_rasteriser
+from recon3d_runner.raster import CHOICE, LIBRARIES, Rasteriser, kernels, open_rasteriser
+from recon3d_runner.raster.on_device import OnDevice
 from recon3d_runner.types import F64, I32, Camera
 
 SIZE = 48
@@ -72,11 +74,29 @@ def drawing(request: pytest.FixtureRequest) -> Drawing:
     return DRAWINGS[request.param]
 
 
-@pytest.fixture(scope="session", params=["cpu", "cuda"])
+def zbuffer(_: object) -> Any:
+    """A library for OnDevice that needs no GPU: the CPU's kernels, over torch tensors."""
+    import torch
+
+    def visible(points: Any, faces: Any, size: int) -> Any:
+        return torch.from_numpy(kernels.rasterize(points.numpy(), faces.numpy(), size)[0])
+
+    return visible
+
+
+@pytest.fixture(scope="session", params=["cpu", "tensors", *LIBRARIES])
 def rasteriser(request: pytest.FixtureRequest) -> Rasteriser:
-    if request.param == "cuda" and importlib.util.find_spec("nvdiffrast") is None:
-        pytest.skip("nvdiffrast is not installed here")
-    return open_rasteriser(request.param)
+    """Every back end that this machine has; `tensors`: what the GPU's back ends share, on the CPU."""
+    if request.param == "cpu":
+        return open_rasteriser("cpu")
+    pytest.importorskip("torch")
+    if request.param == "tensors":
+        return OnDevice("tensors", zbuffer, "cpu")
+    if importlib.util.find_spec(request.param) is None:
+        pytest.skip(f"{request.param} is not installed here")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(CHOICE, request.param)
+        return open_rasteriser("cuda")
 
 
 @pytest.fixture

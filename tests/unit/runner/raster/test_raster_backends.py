@@ -5,12 +5,14 @@ from __future__ import annotations
 import importlib.util
 import subprocess
 import sys
+from importlib.machinery import ModuleSpec
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
 from recon3d_contract.errors import Code, Recon3dError
-from recon3d_runner.raster import Rasteriser, open_rasteriser, oracle
+from recon3d_runner.raster import CHOICE, LIBRARIES, Rasteriser, gpu_library, open_rasteriser, oracle
 
 GRID = 1 / 16
 """Pixels: how far graphics hardware may move an outline."""
@@ -32,7 +34,7 @@ def off_outlines(drawing: Any, margin: float) -> np.ndarray:
 def test_images_equal_the_oracles(drawing: Any, rasteriser: Rasteriser) -> None:
     found = rasteriser.rasterize(drawing.points, drawing.faces, drawing.size)
     truth = oracle.trace(drawing.points, drawing.faces, drawing.size)
-    exact = rasteriser.name == "cpu"
+    exact = rasteriser.name in ("cpu", "tensors")
     judged = off_outlines(drawing, 1e-9 if exact else 1.5 * GRID)
     # Two faces at one depth: either may win.
     same_depth = np.isclose(found.depth, truth.depth, rtol=1e-6 if exact else 1e-5, equal_nan=True)
@@ -102,12 +104,32 @@ def test_points_that_are_no_numbers_draw_nothing() -> None:
     assert (found.face == -1).all()
 
 
-def test_without_nvdiffrast_the_engine_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "nvdiffrast", None)
-    monkeypatch.setitem(sys.modules, "nvdiffrast.torch", None)
+@pytest.mark.parametrize("name", [None, *LIBRARIES])
+def test_without_its_library_the_engine_is_unavailable(name: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("torch")
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    for library in ("drtk", "drtk.rasterize", "nvdiffrast", "nvdiffrast.torch"):
+        monkeypatch.setitem(sys.modules, library, None)
+    if name:
+        monkeypatch.setenv(CHOICE, name)
     with pytest.raises(Recon3dError) as caught:
         open_rasteriser("cuda")
     assert caught.value.code is Code.ENGINE_UNAVAILABLE
+    assert (name or LIBRARIES[-1]) in caught.value.message
+
+
+def test_the_freer_library_draws_unless_the_other_is_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    for library in LIBRARIES:
+        module = ModuleType(library)
+        module.__spec__ = ModuleSpec(library, None)
+        monkeypatch.setitem(sys.modules, library, module)
+    assert gpu_library({}) == "drtk"
+    assert gpu_library({CHOICE: "nvdiffrast"}) == "nvdiffrast"
+    monkeypatch.setitem(sys.modules, "drtk", None)
+    assert gpu_library({}) == "nvdiffrast"
+    assert gpu_library({CHOICE: "drtk"}) is None
+    with pytest.raises(Recon3dError, match="unknown rasteriser"):
+        gpu_library({CHOICE: "embree"})
 
 
 def test_the_cpu_needs_no_torch() -> None:
