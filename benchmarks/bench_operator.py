@@ -4,17 +4,15 @@
     python benchmarks/bench_operator.py --only create --jobs 200
 
 Parts: create (beside the built-in Job controller, with its client limits lifted and as shipped), queue (the time from
-a freed place to the next Pod), load (memory and time to sync of a full cluster), kills (operators killed at random
-while jobs run). There is no kubelet and no scheduler: this part of the bench reports Pods' ends itself.
+a freed place to the next Pod), load (memory and time to sync of a full cluster), kills (operators and the API server
+killed at random while jobs run; operator_kills.py). There is no kubelet and no scheduler: the bench reports Pods' ends.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import random
 import re
-import signal
 import statistics
 import sys
 import time
@@ -24,9 +22,10 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests" / "cluster"))
 
-from kubecluster.client import JOBS, Client, Refused, eventually  # noqa: E402
+from kubecluster.client import JOBS, Client, eventually  # noqa: E402
 from kubecluster.control_plane import ControlPlane, control_plane  # noqa: E402
-from kubecluster.load import PodWatch, create_all, install, started_operator, summary  # noqa: E402
+from kubecluster.load import PodWatch, create_all, ended, install, job, started_operator, summary  # noqa: E402
+from operator_kills import bench_kills  # noqa: E402
 
 GPU = "nvidia.com/gpu"
 
@@ -34,12 +33,6 @@ GPU = "nvidia.com/gpu"
 def say(text: str) -> None:
     """Tell the person who waits."""
     print(f"[bench] {time.strftime('%H:%M:%S')} {text}", flush=True)
-
-
-def job(name: str, **spec: Any) -> dict[str, Any]:
-    """The smallest ReconstructionJob."""
-    kind = {"apiVersion": "recon3d.io/v1alpha1", "kind": "ReconstructionJob", "metadata": {"name": name}}
-    return {**kind, "spec": {"input": {"builtin": "example"}, **spec}}
 
 
 def batch_job(name: str) -> dict[str, Any]:
@@ -103,7 +96,7 @@ def bench_queue(queued: int, samples: int) -> dict[str, float]:
                 before = set(watch.created)
                 name = next(pod for pod in list(watch.created) if pod not in watch.ended)
                 uid = watch.owner[name]
-                admin.pod_status("queue", name, _ended(summary(uid)))
+                admin.pod_status("queue", name, ended(summary(uid)))
                 eventually(lambda n=name: n in watch.ended, what="the end is seen")
                 fresh = eventually(lambda b=before: set(watch.created) - b, seconds=60, what="the next Pod is there")
                 waits.append(min(watch.created[pod] for pod in fresh) - watch.ended[name])
@@ -116,15 +109,6 @@ def bench_queue(queued: int, samples: int) -> dict[str, float]:
         "writes_per_job": round(per_job, 2),
         "queued": queued,
     }
-
-
-def _ended(message: str) -> dict[str, Any]:
-    now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    state = {
-        "terminated": {"exitCode": 0, "message": message, "startedAt": now, "finishedAt": now, "reason": "Completed"}
-    }
-    entry = {"name": "runner", "state": state, "image": "i", "imageID": "i", "ready": False, "restartCount": 0}
-    return {"phase": "Succeeded", "containerStatuses": [entry]}
 
 
 def _writes(admin: Client) -> float:
@@ -150,11 +134,13 @@ def bench_load(count: int) -> dict[str, float]:
         statuses = [(f"{path}/{name}/status", {"status": _full_status(name)}) for name in names[:done]]
         create_all(plane.kubeconfig, path, statuses, clients=8)
         say(f"{count} jobs are there, {done} of them Completed")
+        begun = time.monotonic()
         with started_operator(plane, wait=False) as operator:
             found = eventually(
                 lambda: re.search(r"synced: (\d+) jobs in ([\d.]+) s", operator.log.read_text()), seconds=120
             )
-            say(found.group(0))
+            started = time.monotonic() - begun
+            say(f"{found.group(0)}, {started:.2f} s after the program was started")
             last = f"{path}/{names[-1]}"
             eventually(lambda: admin.get(last).get("status"), seconds=600, what="the last job is seen")
             time.sleep(5)
@@ -164,7 +150,8 @@ def bench_load(count: int) -> dict[str, float]:
     return {
         "memory_mib": round(rss, 1),
         "memory_peak_mib": round(peak, 1),
-        "sync_s": float(found.group(2)),
+        "sync_s": round(started, 2),
+        "list_s": float(found.group(2)),
         "load_jobs": count,
     }
 
@@ -198,67 +185,6 @@ def _full_status(name: str) -> dict[str, Any]:
     }
 
 
-def bench_kills(count: int, kills: int, seed: int) -> dict[str, float]:
-    """`count` jobs under a quota of 8 with two operators; the holder is killed at random moments."""
-    dice = random.Random(seed)
-    lease = {"RECON3D_LEASE_NAMESPACE": "default"}
-    with control_plane(scheduler=False) as plane:
-        admin = install(plane)
-        admin.namespace("kills", 8)
-        path = f"{JOBS}/namespaces/kills/reconstructionjobs"
-        with PodWatch(plane.kubeconfig, "kills") as watch:
-            create_all(plane.kubeconfig, path, [job(f"j-{i:03}") for i in range(count)], clients=4)
-            operators = {name: started_operator(plane, wait=False, POD_NAME=name, **lease) for name in "ab"}
-            running = {name: each.__enter__() for name, each in operators.items()}
-            done, failovers, cold, killed, latest = 0, [], [], 0, time.monotonic()
-
-            def finish_some() -> None:
-                for name in [pod for pod in list(watch.created) if pod not in watch.ended][: dice.randint(0, 3)]:
-                    admin.pod_status("kills", name, _ended(summary(watch.owner[name])))
-
-            def holder() -> str:
-                try:
-                    lease = admin.get("/apis/coordination.k8s.io/v1/namespaces/default/leases/recon3d-operator")
-                except Refused:
-                    return ""  # nobody has made it yet
-                return str(lease.get("spec", {}).get("holderIdentity", ""))
-
-            eventually(lambda: holder() in running, seconds=60, what="one holds the lease")
-            while killed < kills:
-                time.sleep(dice.uniform(0.2, 2.5))
-                finish_some()
-                name = holder()
-                running[name].stop(signal.SIGKILL)
-                killed += 1
-                if dice.random() < 0.3:  # the other one has to take over; killed a moment ago, it has yet to start
-                    since, other = time.monotonic(), running["b" if name == "a" else "a"]
-                    stands_by = "health and metrics" in other.log.read_text()
-                    eventually(lambda n=name: holder() not in ("", n), seconds=90, what="the other one takes over")
-                    (failovers if stands_by else cold).append(time.monotonic() - since)
-                operators[name] = started_operator(plane, wait=False, POD_NAME=name, **lease)
-                running[name] = operators[name].__enter__()
-            while time.monotonic() - latest < 600:
-                finish_some()
-                jobs = admin.items(path)
-                done = sum((each.get("status") or {}).get("phase") == "Completed" for each in jobs)
-                if done == count:
-                    break
-                time.sleep(0.2)
-            for each in running.values():
-                each.stop()
-            phases = [(each.get("status") or {}).get("phase") for each in admin.items(path)]
-            owners = list(watch.owner.values())
-    return {
-        "kills": killed,
-        "duplicates": len(owners) - len(set(owners)),
-        "lost": count - len(phases),
-        "stuck": sum(phase != "Completed" for phase in phases),
-        "failover_s": round(max(failovers, default=0.0), 2),
-        "failovers": len(failovers),
-        "failover_unstarted_s": round(max(cold, default=0.0), 2),
-    }
-
-
 def main() -> int:
     """Run the parts that are asked for."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -267,6 +193,7 @@ def main() -> int:
     parser.add_argument("--queued", type=int, default=10_000, help="behind the quota, and for the load (default 10000)")
     parser.add_argument("--samples", type=int, default=200, help="places to free (default 200)")
     parser.add_argument("--kills", type=int, default=100)
+    parser.add_argument("--api-restarts", type=int, default=10, help="of the API server, among the kills (default 10)")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     parts = args.only or ["create", "queue", "load", "kills"]
@@ -279,7 +206,7 @@ def main() -> int:
     if "load" in parts:
         result |= bench_load(args.queued)
     if "kills" in parts:
-        result |= bench_kills(200, args.kills, args.seed)
+        result |= bench_kills(200, args.kills, args.seed, args.api_restarts)
     print(json.dumps(result))
     return 0
 

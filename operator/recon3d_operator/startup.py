@@ -5,6 +5,9 @@ A missing GPU or quota never stops it: those can come later.
 
 from __future__ import annotations
 
+import asyncio
+import logging
+import time
 from typing import Final
 
 from recon3d_contract.resource import GROUP, PLURAL, VERSION
@@ -13,6 +16,9 @@ from recon3d_operator.cluster.kube import KubeCluster
 from recon3d_operator.cluster.refusals import ApiError, Kind
 from recon3d_operator.settings import Settings
 
+_LOG: Final = logging.getLogger(__name__)
+_WAIT_S: Final = 60.0
+_PAUSE_S: Final = 1.0
 _NEEDED_FIELDS: Final = ("queuePosition", "cancellation", "attempts", "summary", "artifacts")
 RIGHTS: Final[tuple[tuple[str, str, str, str], ...]] = (
     *((verb, GROUP, PLURAL, "") for verb in ("get", "list", "watch", "delete")),
@@ -43,7 +49,19 @@ class StartError(RuntimeError):
 
 
 async def check(cluster: KubeCluster, settings: Settings) -> None:
-    """Return if the operator can work. Raises StartError."""
+    """Return if the operator can work; an API server that does not answer is waited for. Raises StartError."""
+    end = time.monotonic() + _WAIT_S
+    while True:
+        try:
+            return await _check(cluster, settings)
+        except ApiError as error:
+            if error.kind is not Kind.RETRY or time.monotonic() > end:
+                raise StartError(f"the API server does not answer as it should: {error}") from error
+            _LOG.warning("the API server is waited for: %s", error)
+            await asyncio.sleep(_PAUSE_S)
+
+
+async def _check(cluster: KubeCluster, settings: Settings) -> None:
     problems = await _missing_crd(cluster)
     rights = (*RIGHTS, *(WEBHOOK_RIGHTS if settings.webhooks else ()))
     wanted = [(namespace, right, "") for namespace in settings.namespaces or ("",) for right in rights]
@@ -69,7 +87,7 @@ async def _missing_crd(cluster: KubeCluster) -> list[str]:
             return [f"the CustomResourceDefinition {name} is not installed; apply crds/reconstructionjobs.yaml"]
         if error.status == 403:
             return [f"the operator may not get the CustomResourceDefinition {name}"]
-        raise StartError(f"the API server does not answer as it should: {error}") from error
+        raise
     for version in crd["spec"]["versions"]:
         if version["name"] == VERSION and version["served"]:
             properties = version["schema"]["openAPIV3Schema"]["properties"]

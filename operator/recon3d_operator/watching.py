@@ -8,6 +8,7 @@ two lists is found by the controller, which looks again after what no watch has 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import quote
@@ -16,12 +17,14 @@ import kopf
 from recon3d_contract.resource import GROUP, PLURAL, VERSION
 
 from recon3d_operator.cluster.kube import KubeCluster
-from recon3d_operator.cluster.refusals import ApiError
+from recon3d_operator.cluster.refusals import ApiError, Kind
 from recon3d_operator.controller import Controller
 from recon3d_operator.names import POD_SELECTOR
 from recon3d_operator.settings import Settings
 
+_LOG: Final = logging.getLogger(__name__)
 _CHUNK: Final = 500
+_PAUSE_S: Final = 1.0
 
 
 class Flags:
@@ -92,6 +95,7 @@ def kopf_settings() -> kopf.OperatorSettings:
     settings.persistence.diffbase_storage = _NoDifferences()
     settings.persistence.progress_storage = _NoProgress()
     settings.scanning.disabled = True
+    settings.networking.error_backoffs = (1.0,) * 600  # its own grow: after an outage it would look away for 21 s
     settings.networking.connect_timeout = 10
     settings.networking.request_timeout = 60
     settings.watching.server_timeout = 300
@@ -122,9 +126,13 @@ async def _list(cluster: KubeCluster, controller: Controller, path: str) -> None
         try:
             answer = await cluster.request("GET", f"{path}&continue={quote(more)}" if more else path)
         except ApiError as error:
-            if error.status != 410 or not more:
+            if error.status == 410 and more:
+                more = ""  # the list grew too old between two parts: once more from the start
+            elif error.kind is Kind.RETRY:
+                _LOG.warning("the list waits for the API server: %s", error)
+                await asyncio.sleep(_PAUSE_S)
+            else:
                 raise
-            more = ""  # the list grew too old between two parts: once more from the start
             continue
         kind = str(answer["kind"]).removesuffix("List")
         for item in answer["items"]:

@@ -54,6 +54,12 @@ class ControlPlane:
         path = self.folder / f"{name.replace(':', '-')}.kubeconfig"
         return _kubeconfig(path, self.inner_server if inside else self.server, self.authority, certificate, key)
 
+    def restart_api(self) -> None:
+        """Kill the API server and start it anew, as a node's kubelet does; return once it is ready."""
+        self.programs["kube-apiserver"].restart()
+        files = self.authority.folder
+        _wait_ready(self, (files / "admin.crt", files / "admin.key"))
+
     def check(self) -> None:
         """Raise RuntimeError with the end of its log if a program has ended."""
         for program in self.programs.values():

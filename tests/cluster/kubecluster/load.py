@@ -109,41 +109,73 @@ def create_all(kubeconfig: Path, path: str, bodies: Sequence[Any], clients: int)
 
 
 class PodWatch:
-    """Notes when the Pods of a namespace were created and when they ended, by a watch of its own."""
+    """Notes when the Pods of a namespace were created and when they ended, by a watch of its own.
+
+    A watch that breaks begins anew, and tells of every Pod again; the first word of each counts.
+    """
 
     def __init__(self, kubeconfig: Path, namespace: str) -> None:
         self.created: dict[str, float] = {}
         self.ended: dict[str, float] = {}
         self.owner: dict[str, str] = {}
-        self._link = connection(kubeconfig)
+        self._kubeconfig, self._closed = kubeconfig, False
         self._path = f"/api/v1/namespaces/{namespace}/pods?watch=true&timeoutSeconds=3600"
         self._thread = threading.Thread(target=self._follow, daemon=True)
 
     def __enter__(self) -> PodWatch:
-        self._link.timeout = 3600
-        self._link.request("GET", self._path)
-        self._answer = self._link.getresponse()
+        self._open()
         self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._closed = True
         with contextlib.suppress(OSError):
             if self._link.sock is not None:
                 self._link.sock.shutdown(2)
         self._thread.join(5)
         self._link.close()
 
+    def _open(self) -> None:
+        self._link = connection(self._kubeconfig)
+        self._link.timeout = 3600
+        self._link.request("GET", self._path)
+        self._answer = self._link.getresponse()
+
     def _follow(self) -> None:
-        with contextlib.suppress(OSError, http.client.HTTPException, ValueError, AttributeError):
-            while line := self._answer.readline():
-                now, event = time.monotonic(), json.loads(line)
-                pod = event["object"]
-                name = pod["metadata"]["name"]
-                if event["type"] == "ADDED":
-                    self.created.setdefault(name, now)
-                    self.owner[name] = pod["metadata"]["labels"].get("recon3d.io/job-uid", "")
-                if pod["status"]["phase"] in ("Succeeded", "Failed"):
-                    self.ended.setdefault(name, now)
+        while not self._closed:
+            with contextlib.suppress(OSError, http.client.HTTPException, ValueError, AttributeError, KeyError):
+                while line := self._answer.readline():
+                    event = json.loads(line)
+                    self._take(event["type"], event["object"])
+            while not self._closed:
+                time.sleep(0.2)
+                with contextlib.suppress(OSError, http.client.HTTPException):
+                    self._open()
+                    break
+
+    def _take(self, change: str, pod: dict[str, Any]) -> None:
+        now, name = time.monotonic(), pod["metadata"]["name"]
+        if change == "ADDED":
+            self.created.setdefault(name, now)
+            self.owner[name] = pod["metadata"]["labels"].get("recon3d.io/job-uid", "")
+        if pod["status"]["phase"] in ("Succeeded", "Failed"):
+            self.ended.setdefault(name, now)
+
+
+def job(name: str, **spec: Any) -> dict[str, Any]:
+    """Return the smallest ReconstructionJob."""
+    kind = {"apiVersion": "recon3d.io/v1alpha1", "kind": "ReconstructionJob", "metadata": {"name": name}}
+    return {**kind, "spec": {"input": {"builtin": "example"}, **spec}}
+
+
+def ended(message: str) -> dict[str, Any]:
+    """Return the status of a runner Pod that went well, with its termination message."""
+    now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    state = {
+        "terminated": {"exitCode": 0, "message": message, "startedAt": now, "finishedAt": now, "reason": "Completed"}
+    }
+    entry = {"name": "runner", "state": state, "image": "i", "imageID": "i", "ready": False, "restartCount": 0}
+    return {"phase": "Succeeded", "containerStatuses": [entry]}
 
 
 def summary(uid: str) -> str:

@@ -27,14 +27,20 @@ class Program:
     ) -> None:
         self.name = name
         self.log = log
-        with log.open("ab") as file:
-            self._process = subprocess.Popen(
-                [*DIES_WITH_US, *(str(part) for part in command)],
-                stdin=subprocess.DEVNULL,
-                stdout=file,
-                stderr=subprocess.STDOUT,
-                env={**os.environ, **env} if env else None,
+        self._command = [*DIES_WITH_US, *(str(part) for part in command)]
+        self._env = {**os.environ, **env} if env else None
+        self._process = self._started()
+
+    def _started(self) -> subprocess.Popen[bytes]:
+        with self.log.open("ab") as file:
+            return subprocess.Popen(
+                self._command, stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT, env=self._env
             )
+
+    def restart(self, number: signal.Signals = signal.SIGKILL) -> None:
+        """End it with the signal, and start it again as it was."""
+        self.stop(number)
+        self._process = self._started()
 
     @property
     def pid(self) -> int:

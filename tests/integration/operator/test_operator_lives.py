@@ -179,3 +179,43 @@ def test_sigterm_ends_the_operator_cleanly(operator, jobs, namespace):
     started = time.monotonic()
     assert operator.stop(signal.SIGTERM, grace=10) == 0
     assert time.monotonic() - started < 8
+
+
+def test_an_api_server_that_dies_and_comes_back_costs_nothing(jobs, namespace, plane, operator, start_operator):
+    if "kube-apiserver" not in plane.programs:
+        pytest.skip("the API server of a given cluster is not ours to kill")
+    place = namespace(gpus=2)
+    names = [f"j-{number}" for number in range(6)]
+    for name in names[:5]:
+        jobs.create(place, name)
+    eventually(lambda: len(jobs.pods(place)) == 2, what="two run")
+    plane.restart_api()
+    jobs.create(place, names[5])
+    ended: set[str] = set()
+    while len(ended) < len(names):
+        pods = eventually(lambda: [p for p in jobs.pods(place) if owner(p) not in ended], what="the next one runs")
+        ended.add(owner(pods[0]))
+        jobs.complete(place, owner(pods[0]))
+        if len(ended) == 3:
+            plane.restart_api()
+    for name in names:
+        jobs.wait(place, name, "Completed")
+    assert sorted(owner(pod) for pod in jobs.pods(place)) == names, "one Pod each"
+    assert operator.running()
+
+
+def test_an_operator_that_starts_without_an_api_server_waits_for_it(jobs, namespace, plane, operator, start_operator):
+    if "kube-apiserver" not in plane.programs:
+        pytest.skip("the API server of a given cluster is not ours to kill")
+    operator.stop()
+    place = namespace()
+    plane.programs["kube-apiserver"].stop(signal.SIGKILL)
+    late = start_operator()
+    eventually(lambda: "is waited for" in late.log.read_text(), what="it waits")
+    plane.restart_api()
+    jobs.create(place, "chair")
+    jobs.pod(place, "chair")
+
+
+def owner(pod: dict) -> str:
+    return str(pod["metadata"]["labels"]["recon3d.io/job-name"])
