@@ -25,8 +25,6 @@ from recon3d_operator.rules.outcome import Outcome, outcome, started_at
 from recon3d_operator.settings import Settings
 from recon3d_operator.times import parse, stamp
 
-_OPEN = ("queuePosition", "waitingFor")
-
 
 def decide(seen: Observed, settings: Settings, now: float) -> Decision:
     """Return what shall be so for the job of `seen` at `now`, in seconds since 1970."""
@@ -127,12 +125,17 @@ class _Draft:
         if late is not None:
             self.delete = (pod,)
             return self._failed(late)
+        _, reason, message = self.facts[RUNNER_READY]
+        if reason == report.GATED:  # another queue's turn, which takes as long as it takes
+            self.facts[QUOTA_RESERVED] = ("False", report.GATED, message)
+            self.fields["waitingFor"] = message
+            return self._finish(Phase.QUEUED)
         created = parse(pod["metadata"].get("creationTimestamp"))
         if self.settings.start_timeout_s and created is not None:
-            end = created + self.settings.start_timeout_s
+            since = conditions.true_since(self.old.get("conditions"), QUOTA_RESERVED, self.now)
+            end = max(created, since) + self.settings.start_timeout_s
             if self.now >= end:
                 self.delete = (pod,)
-                _, reason, message = self.facts[RUNNER_READY]
                 text = f"The runner did not start within {self.settings.start_timeout_s:.0f} s: {message}"
                 return self._failed(Recon3dError(Code.INFRASTRUCTURE_LOST, text, {"reason": reason}))
             self.times.append(end)
@@ -254,7 +257,7 @@ class _Draft:
             self.events.append(Event("Warning", "CancelRequestExpired", text))
 
     def _finish(self, phase: Phase) -> Decision:
-        status = {key: value for key, value in self.old.items() if key not in _OPEN}
+        status = {key: value for key, value in self.old.items() if key not in queue.PLACE}
         before = self.seen.phase or Phase.QUEUED
         if phase is Phase.COMPLETED:
             before = advance(before, Phase.PROCESSING)  # which nobody may have seen
@@ -279,19 +282,10 @@ class _Draft:
         status["conditions"] = conditions.merge(self.old.get("conditions"), self.facts, generation, self.now)
         status = {key: value for key, value in status.items() if value is not None}
         return Decision(
-            self._calm(status),
+            queue.calm(self.old, status, self.seen.turn),
             delete=self.delete,
             grace_s=self.grace,
             events=tuple(self.events),
             waits=self.waits,
             look_again_at=min(self.times, default=None),
         )
-
-    def _calm(self, status: dict[str, Any]) -> Mapping[str, Any]:
-        """Return the old status where only the place in the queue has moved, and not by much."""
-        position, turn = self.old.get("queuePosition"), self.seen.turn
-        if turn is None or position is None or turn.refresh or turn.position == 1:
-            return status
-        near = position / 2 < turn.position < position * 2
-        same = all(status.get(key) == self.old.get(key) for key in {*status, *self.old} - set(_OPEN))
-        return self.old if near and same else status

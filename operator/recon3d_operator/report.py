@@ -9,7 +9,7 @@ from recon3d_contract.errors import Recon3dError
 from recon3d_contract.summary import ResultSummary
 
 from recon3d_operator.model import attempt_of
-from recon3d_operator.names import FIRST_ENGINE, RUNNER
+from recon3d_operator.names import FIRST_ENGINE, QUEUE_NAME, RUNNER
 from recon3d_operator.rules.conditions import Fact
 from recon3d_operator.rules.outcome import Outcome, is_running, runner_state, started_at
 
@@ -17,6 +17,9 @@ _NUMBERS = (
     "engine", "verdict", "psnr", "ssim", "iou", "depthErrorPct", "leaveOneOutPsnr", "faces", "seconds", "reasons",
     "warnings",
 )  # fmt: skip
+GATED = "SchedulingGated"
+"""Kubernetes' word for a Pod that somebody holds back from the scheduler, as Kueue does until it admits it."""
+_GATES = "Somebody's scheduling gates hold the Pod back."
 _PULL = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "RegistryUnavailable")
 
 
@@ -73,6 +76,9 @@ def runner_ready(pod: Mapping[str, Any]) -> Fact:
         return "True", "Running", "The runner works."
     for condition in status.get("conditions") or ():
         if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
+            if condition.get("reason") == GATED:
+                name = (pod["metadata"].get("labels") or {}).get(QUEUE_NAME)
+                return "False", GATED, f"The Kueue queue {name} has not admitted the Pod." if name else _GATES
             text = str(condition.get("message") or "")
             reason = "NoAccelerator" if "Insufficient" in text and "/" in text else "Unschedulable"
             return "False", reason, text or "No node can take the Pod."

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from recon3d_operator.times import stamp
+from recon3d_operator.times import parse, stamp
 
 ACCEPTED: Final = "Accepted"
 QUOTA_RESERVED: Final = "QuotaReserved"
@@ -37,6 +37,14 @@ def merge(
             **({"observedGeneration": generation} if generation is not None else {}),
         }
     return [known[kind] for kind in sorted(known, key=_rank)]
+
+
+def true_since(old: Sequence[Mapping[str, Any]] | None, kind: str, now: float) -> float:
+    """Return since when the condition `kind` has been True; now, if it has not been."""
+    for condition in old or ():
+        if condition["type"] == kind and condition["status"] == "True":
+            return parse(condition["lastTransitionTime"]) or now
+    return now
 
 
 def _rank(kind: str) -> tuple[int, str]:

@@ -11,11 +11,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from recon3d_operator.model import deletion_time
+from recon3d_operator.model import Turn, deletion_time
 from recon3d_operator.rules.retry import next_start
 from recon3d_operator.settings import Settings
 
 SortKey = tuple[int, str, str]
+PLACE: Final = ("queuePosition", "waitingFor")
+"""Fields of a status that tell a waiting job's place."""
 UNLIMITED: Final = 1_000_000
 _UNITS: Final = {"k": 10**3, "M": 10**6, "G": 10**9}
 
@@ -78,3 +80,13 @@ def must_wait_for(pods: Iterable[Mapping[str, Any]], margin_s: float, now: float
         ends.append(float("inf") if end is None else end + margin_s)
     last = max(ends, default=None)
     return None if last is None or last <= now else last
+
+
+def calm(old: Mapping[str, Any], new: Mapping[str, Any], turn: Turn | None) -> Mapping[str, Any]:
+    """Return the old status where only the place in the queue has moved, and not by much."""
+    position = old.get("queuePosition")
+    if turn is None or position is None or turn.refresh or turn.position == 1:
+        return new
+    near = position / 2 < turn.position < position * 2
+    same = all(new.get(key) == old.get(key) for key in {*new, *old} - set(PLACE))
+    return old if near and same else new
