@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
+from recon3d_api.settings import Settings as ApiSettings
 from recon3d_contract import spec
 from recon3d_contract.conventions import POSITION, UP, VIEWS
 from recon3d_contract.crd import crd
@@ -25,11 +26,11 @@ from recon3d_contract.phases import TRANSITIONS, Phase
 from recon3d_contract.resource import OPERATOR_FIELDS
 from recon3d_contract.stages import WEIGHTS
 from recon3d_operator.cluster.refusals import TABLE as REFUSALS
-from recon3d_operator.settings import Settings
+from recon3d_operator.settings import Settings as OperatorSettings
 from recon3d_runner.engines.nvdiffrec import profiles
 
 ROOT = Path(__file__).resolve().parent.parent
-DOCUMENTS = ("README.md", "architecture.md", "docs/job.md", "docs/operator.md")
+DOCUMENTS = ("README.md", "architecture.md", "docs/job.md", "docs/operator.md", "docs/api.md")
 _CLUSTER = crd()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]
 _BLOCK = re.compile(r"(<!-- begin: ([a-z-]+) -->\n).*?(<!-- end: \2 -->)", re.DOTALL)
 
@@ -245,11 +246,10 @@ def refusals() -> str:
     return table(["reason", "what follows", "advice"], rows)
 
 
-def operator_settings() -> str:
-    """The operator's variables."""
-    meanings = _meanings(Settings)
-    rows = []
-    for each in dataclasses.fields(Settings):
+def settings(kind: type[OperatorSettings | ApiSettings]) -> str:
+    """A service's variables."""
+    meanings, rows = _meanings(kind), []
+    for each in dataclasses.fields(kind):
         given = "" if each.default in (dataclasses.MISSING, "", ()) else f"`{each.default}`"
         rows.append([f"`RECON3D_{each.name.upper()}`", given, meanings.get(each.name, "")])
     return table(["variable", "default", "meaning"], rows)
@@ -269,7 +269,8 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "cluster-spec": cluster_spec,
     "status": status,
     "refusals": refusals,
-    "operator-settings": operator_settings,
+    "operator-settings": lambda: settings(OperatorSettings),
+    "api-settings": lambda: settings(ApiSettings),
 }
 
 

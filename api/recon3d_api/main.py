@@ -16,6 +16,7 @@ from typing import Final
 
 import anyio
 import uvicorn
+from recon3d_contract.environment import SettingsError
 from recon3d_contract.errors import Recon3dError
 from recon3d_contract.store import open_housekeeping, open_store
 
@@ -24,7 +25,7 @@ from recon3d_api.app import create_app
 from recon3d_api.auth.keys import KeysError, new_key
 from recon3d_api.cluster.kube import KubeCluster, load_configuration
 from recon3d_api.cluster.port import ClusterError
-from recon3d_api.settings import Settings, SettingsError
+from recon3d_api.settings import Settings
 from recon3d_api.sweep import Swept, sweep
 
 _LOG: Final = logging.getLogger(__name__)

@@ -1,25 +1,18 @@
-"""The shim's settings, from RECON3D_* variables; all that is wrong is told at once.
-
-A variable NAME whose value is secret may be given as NAME_FILE instead: a file that holds it.
-"""
+"""The shim's settings, from RECON3D_* variables; all that is wrong is told at once."""
 
 from __future__ import annotations
 
 import re
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, get_type_hints
+from typing import Final
 
-_PREFIX: Final = "RECON3D_"
-_REQUIRED: Final = ("store", "id_secret")
+from recon3d_contract.environment import read_settings
+
 _OWN_NAMESPACE: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 _MIN_SECRET: Final = 16
-
-
-class SettingsError(ValueError):
-    """One line for each variable that is wrong."""
 
 
 @dataclass(frozen=True)
@@ -87,25 +80,7 @@ class Settings:
     @classmethod
     def from_env(cls, environment: Mapping[str, str]) -> Settings:
         """Read the settings. Raises SettingsError with a line for every variable that is wrong."""
-        hints = get_type_hints(cls)
-        values: dict[str, Any] = {}
-        problems: list[str] = []
-        for each in fields(cls):
-            name = _PREFIX + each.name.upper()
-            try:
-                text = _text(name, environment)
-                if text:
-                    values[each.name] = _read(text, hints[each.name])
-                elif each.name in _REQUIRED:
-                    problems.append(f"{name} must be set")
-            except ValueError as error:
-                problems.append(f"{name}: {error}")
-        if not problems:
-            settings = cls(**values)
-            problems = settings.problems()
-            if not problems:
-                return settings
-        raise SettingsError("\n".join(problems))
+        return read_settings(cls, environment, ("store", "id_secret"))
 
     def problems(self) -> list[str]:
         """Return a line for each value that cannot be."""
@@ -132,20 +107,3 @@ class Settings:
         if self.namespace:
             return self.namespace
         return _OWN_NAMESPACE.read_text().strip() if _OWN_NAMESPACE.is_file() else "default"
-
-
-def _text(name: str, environment: Mapping[str, str]) -> str:
-    text = environment.get(name, "").strip()
-    path = environment.get(f"{name}_FILE", "").strip()
-    if text or not path:
-        return text
-    try:
-        return Path(path).read_text().strip()
-    except OSError as error:
-        raise ValueError(f"{name}_FILE cannot be read: {error.strerror}") from None
-
-
-def _read(text: str, kind: Any) -> Any:
-    if kind in (int, float, str):
-        return kind(text)
-    return tuple(part.strip() for part in text.split(",") if part.strip())

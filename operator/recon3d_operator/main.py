@@ -18,6 +18,7 @@ from typing import Any, Final
 
 from kubernetes.aio import config
 from kubernetes.aio.client import ApiClient, Configuration
+from recon3d_contract.environment import SettingsError
 
 from recon3d_operator.capacity import Capacity
 from recon3d_operator.cluster.kube import KubeCluster
@@ -29,7 +30,7 @@ from recon3d_operator.metrics import Metrics
 from recon3d_operator.pod import AUDIENCE
 from recon3d_operator.progress import Progress, RefusedError
 from recon3d_operator.serve import health_app, keep_fresh, progress_app, serving, tls_context
-from recon3d_operator.settings import Settings, SettingsError
+from recon3d_operator.settings import Settings
 from recon3d_operator.startup import StartError, check
 from recon3d_operator.watching import Flags, list_all, watch
 from recon3d_operator.webhooks import Webhooks

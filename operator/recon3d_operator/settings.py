@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
-from typing import Any, Final, get_type_hints
+from dataclasses import dataclass, field
+from typing import Any, Final
 
-_PREFIX: Final = "RECON3D_"
+from recon3d_contract.environment import read_settings
+
 _QUANTITY: Final = re.compile(r"^[0-9]+(\.[0-9]+)?(m|k|[MGT]|[KMGT]i)?$")
 OVERRIDES: Final = ("nodeSelector", "tolerations", "runtimeClassName", "priorityClassName")
 POLICY: Final = ("resources", *OVERRIDES)
-
-
-class SettingsError(ValueError):
-    """One line for each variable that is wrong."""
 
 
 @dataclass(frozen=True)
@@ -100,26 +96,7 @@ class Settings:
     @classmethod
     def from_env(cls, environment: Mapping[str, str]) -> Settings:
         """Read the settings. Raises SettingsError with a line for every variable that is wrong."""
-        hints = get_type_hints(cls)
-        values: dict[str, Any] = {}
-        problems: list[str] = []
-        for each in fields(cls):
-            name = _PREFIX + each.name.upper()
-            text = environment.get(name, "").strip()
-            if not text:
-                if each.name in ("runner_image", "store"):
-                    problems.append(f"{name} must be set")
-                continue
-            try:
-                values[each.name] = _read(text, hints[each.name])
-            except ValueError as error:
-                problems.append(f"{name}={text!r}: {error}")
-        if not problems:
-            settings = cls(**values)
-            problems = settings.problems()
-            if not problems:
-                return settings
-        raise SettingsError("\n".join(problems))
+        return read_settings(cls, environment, ("runner_image", "store"))
 
     def problems(self) -> list[str]:
         """Return a line for each value that cannot be."""
@@ -155,27 +132,3 @@ class Settings:
     def serves(self, namespace: str) -> bool:
         """Whether jobs may run in `namespace`."""
         return not self.namespaces or namespace in self.namespaces
-
-
-def _read(text: str, kind: Any) -> Any:
-    if kind is int:
-        return int(text)
-    if kind is float:
-        return float(text)
-    if kind is str:
-        return text
-    if kind is bool:
-        if text not in ("true", "false"):
-            raise ValueError("must be true or false")
-        return text == "true"
-    if kind == Mapping[str, Any]:
-        value = json.loads(text)
-        if not isinstance(value, dict):
-            raise ValueError("must be a JSON object")
-        return value
-    parts = tuple(part.strip() for part in text.split(",") if part.strip())
-    if kind == tuple[str, ...]:
-        return parts
-    if any("=" not in part for part in parts):
-        raise ValueError("must have the form a=b,c=d")
-    return dict(part.split("=", 1) for part in parts)

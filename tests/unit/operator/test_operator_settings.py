@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from recon3d_operator.settings import Settings, SettingsError
+from recon3d_contract.environment import SettingsError
+from recon3d_operator.settings import Settings
 
 GOOD = {"RECON3D_RUNNER_IMAGE": "r", "RECON3D_STORE": "pvc:results"}
 
