@@ -28,13 +28,21 @@ from kubecluster.process import Program, free_ports
 CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 WEBHOOKS = "/apis/admissionregistration.k8s.io/v1"
 QUEUES = "/apis/kueue.x-k8s.io/v1beta2"
+# Kueue wants the certificate of its metrics at one fixed path, even where it serves none.
+_OWN_ETC = """set -e
+mount -t tmpfs none /etc
+mkdir -p /etc/kueue/metrics
+cp -r "$0" /etc/kueue/metrics/certs
+exec "$@" """
 _COVERED = ("cpu", "memory", "nvidia.com/gpu")
 
 
 def home() -> Path | None:
-    """Return where Kueue is; None if it is not there."""
+    """Return where Kueue is; None if it is not there, or cannot run (its own mounts need root)."""
     folder = Path(os.environ.get("RECON3D_KUEUE_HOME") or cache_folder().parents[1] / "kueue")
-    return folder if all((folder / name).is_file() for name in ("kueue", "manifests.yaml")) else None
+    return (
+        folder if os.geteuid() == 0 and all((folder / name).is_file() for name in ("kueue", "manifests.yaml")) else None
+    )
 
 
 @contextlib.contextmanager
@@ -52,7 +60,18 @@ def kueue(plane: ControlPlane, folder: Path) -> Iterator[Program]:
     health, port = free_ports(2)
     program = Program(
         "kueue",
-        [place / "kueue", "--config", _config(plane, folder, health, port), "--feature-gates=VisibilityOnDemand=false"],
+        [
+            "unshare",
+            "--mount",
+            "sh",
+            "-c",
+            _OWN_ETC,
+            folder,
+            place / "kueue",
+            "--config",
+            _config(plane, folder, health, port),
+            "--feature-gates=VisibilityOnDemand=false",
+        ],
         folder / "kueue.log",
         {"KUBECONFIG": str(plane.kubeconfig)},
     )
