@@ -55,8 +55,6 @@ class Lease:
                     _LOG.info("the lease is held as %s", self._identity)
                     return
             except ApiError as error:
-                if error.kind is Kind.HELP:
-                    raise
                 if error.kind is not Kind.CONFLICT:
                     _LOG.warning("the lease cannot be read or taken: %s", error)
             await asyncio.sleep(_LOOK_S)

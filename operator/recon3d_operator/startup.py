@@ -49,16 +49,24 @@ class StartError(RuntimeError):
 
 
 async def check(cluster: KubeCluster, settings: Settings) -> None:
-    """Return if the operator can work; an API server that does not answer is waited for. Raises StartError."""
-    end = time.monotonic() + _WAIT_S
+    """Return if the operator can work. Raises StartError.
+
+    An API server that is away is waited for; and one that has just come back answers for a moment as if nobody had any
+    rights, so what is missing then is looked at again.
+    """
+    end, away = time.monotonic() + _WAIT_S, False
     while True:
         try:
             return await _check(cluster, settings)
         except ApiError as error:
-            if error.kind is not Kind.RETRY or time.monotonic() > end:
-                raise StartError(f"the API server does not answer as it should: {error}") from error
-            _LOG.warning("the API server is waited for: %s", error)
-            await asyncio.sleep(_PAUSE_S)
+            problem = StartError(f"the API server does not answer as it should: {error}")
+            away = away or error.kind is Kind.RETRY
+        except StartError as error:
+            problem = error
+        if not away or time.monotonic() > end:
+            raise problem
+        _LOG.warning("the API server is waited for: %s", problem)
+        await asyncio.sleep(_PAUSE_S)
 
 
 async def _check(cluster: KubeCluster, settings: Settings) -> None:

@@ -128,7 +128,7 @@ async def _list(cluster: KubeCluster, controller: Controller, path: str) -> None
         except ApiError as error:
             if error.status == 410 and more:
                 more = ""  # the list grew too old between two parts: once more from the start
-            elif error.kind is Kind.RETRY:
+            elif error.kind in (Kind.RETRY, Kind.HELP):  # it may; an API server that has just come back knows no rights
                 _LOG.warning("the list waits for the API server: %s", error)
                 await asyncio.sleep(_PAUSE_S)
             else:
