@@ -15,8 +15,9 @@ CASES ?=
 ARGS ?=
 
 export PYTHONUNBUFFERED := 1
-# Compiled kernels outlive this checkout. numba looks for changes in a kernel's own file only, though one kernel may
-# be compiled into another: so the folder is named after all of them.
+# Compiled kernels outlive this checkout, and serve another one. numba looks for changes in a kernel's own file only,
+# though one kernel may be compiled into another: so the folder is named after all of them.
+export NUMBA_CACHE_LOCATOR_CLASSES := recon3d_runner.numba_place.InPackage
 export NUMBA_CACHE_DIR := $(CACHE)/numba/$(shell grep -rlE --include=*.py 'numba|kernel' runner | LC_ALL=C sort | xargs cat \
 	| sha256sum | cut -c1-12)
 
@@ -57,23 +58,32 @@ images: env ## build the images of operator and runner (CPU); kept by content
 	@$(if $(filter 0,$(shell id -u)),requirements/system.sh images)
 	@PYTHONPATH=tests/cluster $(BIN)/python -m kubecluster.builds
 
+# Several processes: one waits for a cluster while another computes. A number in JOBS is that many; 0 is none beside.
+JOBS ?= $(shell echo $$(( $$(nproc) < 8 ? $$(nproc) + 1 : 8 )))
+PYTEST := OMP_NUM_THREADS=$${OMP_NUM_THREADS:-2} OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -n $(JOBS)
+
 # pytest comes last, so that the output ends with its summary line.
 .PHONY: test
-test: env ## lint, types, import rules, then every test that needs no GPU and no cluster (ARGS="-k name" narrows)
+test: env ## lint, types, import rules, then every test: units, cluster, chart on a real node (ARGS="-k name" narrows)
 	@requirements/system.sh test
 	@$(MAKE) lint
-	@echo "[test] pytest"
-	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-2} $(BIN)/python -m pytest -m "not cluster and not e2e" $(ARGS)
+	@echo "[test] what the tests on a cluster need; then pytest in $(JOBS) processes"
+	@RECON3D_LEFT_OUT=$$(PYTHONPATH=tests/cluster $(BIN)/python -m kubecluster.able) && export RECON3D_LEFT_OUT && $(PYTEST) $(ARGS)
+
+.PHONY: test-unit
+test-unit: env ## the tests that need no cluster, without lint
+	@requirements/system.sh test
+	@$(PYTEST) -m "not cluster and not e2e" $(ARGS)
 
 .PHONY: test-cluster
 test-cluster: env ## the tests on a real API server and a real node (finds, downloads or builds its binaries: minutes)
 	@requirements/system.sh node
-	@$(BIN)/python -m pytest -m cluster --timeout 1800 $(ARGS)
+	@$(PYTEST) -m cluster --timeout 1800 $(ARGS)
 
 .PHONY: test-e2e
 test-e2e: env ## the chart on a real node: whole lives of jobs, and what goes wrong (root; the first time long)
 	@requirements/system.sh images
-	@$(BIN)/python -m pytest -m e2e -s $(ARGS)
+	@$(BIN)/python -m pytest -m e2e $(ARGS)
 
 .PHONY: lint
 lint: env ## ruff, mypy --strict, import-linter

@@ -17,7 +17,7 @@ from kubecluster.client import Client, Refused
 from kubecluster.control_plane import ControlPlane, control_plane
 from kubecluster.tools import tool
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.needs("helm")]
 GPU = ("-f", str(CHART / "values-rtx3090.yaml"), "--set=licenses.nvdiffrast.acceptNonCommercial=true")
 FIRST = Path(__file__).parent / "fixtures/v0.1.0/recon3d-0.1.0.tgz"
 FROZEN = {

@@ -113,12 +113,16 @@ class Client:
 
 
 def eventually(check: Callable[[], T], *, seconds: float = 60.0, what: str = "it holds") -> T:
-    """Return `check()` once it is true; raise AssertionError if it is not in time."""
-    end = time.monotonic() + seconds
+    """Return `check()` once it is true; raise AssertionError if it is not in time.
+
+    It asks often at first and twice a second in the end, so that those who are waited for have the processor.
+    """
+    began = time.monotonic()
     while True:
         value = check()
         if value:
             return value
-        if time.monotonic() > end:
+        waited = time.monotonic() - began
+        if waited > seconds:
             raise AssertionError(f"after {seconds:.0f} s still not so: {what}; last seen: {value!r}")
-        time.sleep(0.05)
+        time.sleep(min(0.5, 0.05 + waited / 20))

@@ -15,7 +15,7 @@ from kubecluster.client import Refused, eventually
 from kubecluster.node import GPU, NODE
 from kubecluster.process import sweep
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(400, func_only=True)]
+pytestmark = [pytest.mark.cluster, pytest.mark.needs("node"), pytest.mark.timeout(400, func_only=True)]
 HARNESS = Path(__file__).resolve().parents[2] / "cluster"
 IMAGE = "recon3d.local/debian:1"
 PODS = "/api/v1/namespaces/default/pods"

@@ -1,0 +1,67 @@
+"""How the tests share a machine: several at once, a cluster with all that use it in one process, the long ones first.
+
+Tests that this machine cannot run are skipped with the reason (kubecluster.able), and what a test measured is shown at
+the end, whichever process measured it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any
+
+import pytest
+from kubecluster.able import LEFT_OUT, left_out
+from xdist.scheduler import LoadScopeScheduling
+
+TOGETHER = ("tests/e2e/", "tests/integration/node/", "tests/integration/operator/", "tests/integration/api/")
+"""Folders whose tests share what is dear to start: a cluster, an installation."""
+LONG = (*TOGETHER, "tests/integration/", "tests/unit/runner/scene/", "tests/unit/runner/", "tests/chart/")
+"""What takes longest, so that it does not begin when the others are done."""
+FIGURE = "figure"
+
+
+class Sharing(LoadScopeScheduling):
+    """A file at a time, a folder of TOGETHER at a time."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return next((folder for folder in TOGETHER if nodeid.startswith(folder)), nodeid.split("::", 1)[0])
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Sharing:
+    config.option.loadscopereorder = False  # their order is that of `pytest_collection_modifyitems`
+    return Sharing(config, log)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: next((n for n, folder in enumerate(LONG) if item.nodeid.startswith(folder)), len(LONG)))
+    needs = {item: needs_of(item) for item in items}
+    if any(needs.values()):
+        reasons = json.loads(os.environ[LEFT_OUT]) if LEFT_OUT in os.environ else left_out()
+        for item in items:
+            missing = sorted({reasons[need] for need in needs[item] & reasons.keys()})
+            if missing:
+                item.add_marker(pytest.mark.skip(reason=f"LEFT OUT: {'; '.join(missing)}"))
+
+
+def needs_of(item: pytest.Item) -> set[str]:
+    """What the test needs of the machine, by its markers."""
+    needs = {need for marker in item.iter_markers("needs") for need in marker.args}
+    return needs | ({"cluster"} if needs & {"node"} or item.get_closest_marker("cluster") else set())
+
+
+@pytest.fixture
+def figure(request: pytest.FixtureRequest) -> Any:
+    """Tell what was measured: it is shown at the end of the run."""
+    return lambda text: request.node.user_properties.append((FIGURE, text))
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    reports = [report for kind in ("passed", "failed") for report in terminalreporter.stats.get(kind, ())]
+    told = [(r.nodeid, text) for r in reports for name, text in r.user_properties if name == FIGURE]
+    if told:
+        terminalreporter.section("figures")
+        for nodeid, text in told:
+            terminalreporter.line(f"{nodeid.split('::')[-1]}: {text}")
