@@ -17,6 +17,7 @@ from recon3d_api.settings import Settings as ApiSettings
 from recon3d_operator import startup
 from recon3d_operator.settings import Settings
 
+pytestmark = pytest.mark.needs("helm")
 GPU = ("-f", str(CHART / "values-rtx3090.yaml"), "--set", "licenses.nvdiffrast.acceptNonCommercial=true")
 EVERYTHING = (
     *CPU,
@@ -192,6 +193,10 @@ def test_each_namespace_has_its_own_pieces(render):
         (("--set=api.oidc.issuer=https://id.example.org",), "needs api.oidc.audience"),
         (("--set=progress.tls.mode=existing",), "needs progress.tls.secretName"),
         (("--set=api.ingress.enabled=true",), "needs api.ingress.host"),
+        (("--set=api.webhookSecret=hooks",), "needs webhooks.enabled=true"),
+        (("--set=api.signedUrlSeconds=60",), "needs store.type=s3"),
+        (("--set=api.corsOrigins={studio}",), "'/api/corsOrigins/0'"),
+        (("--set=api.inputS3={s3://bucket/file}",), "'/api/inputS3/0'"),
         (("--set=device=tpu",), "'/device': value must be one of 'cuda', 'cpu'"),
         (("--set=replicas=2",), "additional properties 'replicas' not allowed"),
         (("--set=jobs.gpus=0",), "'/jobs/gpus'"),
@@ -232,6 +237,7 @@ def test_alerts_and_dashboard_name_metrics_that_exist():
         assert f"# HELP {base}" in known, name
 
 
+@pytest.mark.needs("kube-score")
 def test_kube_score_has_no_critical_finding(render_text, tmp_path: Path):
     file = tmp_path / "all.yaml"
     text = render_text(*CPU)
