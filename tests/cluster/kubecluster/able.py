@@ -19,7 +19,7 @@ from pathlib import Path
 
 from kubecluster.binaries import NODE_PROGRAMS, PROGRAMS, NoBinariesError, ensure, say
 from kubecluster.builds import ROOT, has_docker
-from kubecluster.tools import TOOLS, tool
+from kubecluster.tools import OF_TESTS, tool
 
 LEFT_OUT = "RECON3D_LEFT_OUT"
 """Environment variable: what `main` found, so that the tests need not look again."""
@@ -86,7 +86,7 @@ def get_ready() -> dict[str, str]:
     wanted: dict[str, Callable[[], object]] = {"cluster": lambda: ensure((*PROGRAMS, "kubectl"))}
     if "node" not in found:
         wanted["node"] = lambda: ensure((*PROGRAMS, *NODE_PROGRAMS))
-    for name in TOOLS:
+    for name in OF_TESTS:
         wanted[name] = lambda name=name: tool(name)  # type: ignore[misc]
     for need, get in wanted.items():
         try:

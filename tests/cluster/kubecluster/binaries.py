@@ -117,45 +117,57 @@ def _place(source: Path, folder: Path, program: str) -> None:
     part.rename(folder / program)
 
 
-def _download(program: str, folder: Path) -> None:
+def architecture() -> str:
+    """Return this machine's name in official downloads. Raises NoBinariesError where there are none for it."""
     machine = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine())
     if machine is None or sys.platform != "linux":
         raise NoBinariesError("there is no official download for this machine")
+    return machine
+
+
+def download_checked(url: str, sums: str, target: Path) -> None:
+    """Download a file that has the checksum which the file at `sums` gives for it. Raises NoBinariesError, OSError."""
+    fetch(url, target)
+    listed = target.with_suffix(".sums")
+    fetch(sums, listed)
+    words = [line.split() for line in listed.read_text().splitlines() if line.strip()]
+    name = url.rsplit("/", 1)[-1]
+    found = [line[0] for line in words if len(line) == 1 or line[1].lstrip("*").rsplit("/", 1)[-1] == name]
+    _check(target, found[0] if found else "")
+
+
+def _download(program: str, folder: Path) -> None:
+    machine = architecture()
     with tempfile.TemporaryDirectory() as temporary:
         file = Path(temporary) / program
         if program == "etcd":
             name = f"etcd-v{ETCD}-linux-{machine}"
             base = f"https://github.com/etcd-io/etcd/releases/download/v{ETCD}"
             archive = file.with_suffix(".tar.gz")
-            _fetch(f"{base}/{name}.tar.gz", archive)
-            _fetch(f"{base}/SHA256SUMS", file.with_suffix(".sums"))
-            sums = file.with_suffix(".sums").read_text()
-            _check(archive, next((line.split()[0] for line in sums.splitlines() if f"{name}.tar.gz" in line), ""))
-            _take(archive, f"{name}/etcd", file)
+            download_checked(f"{base}/{name}.tar.gz", f"{base}/SHA256SUMS", archive)
+            take(archive, f"{name}/etcd", file)
         elif program == "coredns":
             name = f"coredns_{COREDNS}_linux_{machine}.tgz"
             url = f"https://github.com/coredns/coredns/releases/download/v{COREDNS}/{name}"
             archive = file.with_suffix(".tgz")
-            _fetch(url, archive)
-            _fetch(f"{url}.sha256", file.with_suffix(".sha256"))
-            _check(archive, file.with_suffix(".sha256").read_text().split()[0])
-            _take(archive, "coredns", file)
+            download_checked(url, f"{url}.sha256", archive)
+            take(archive, "coredns", file)
         else:
             url = f"https://dl.k8s.io/v{KUBERNETES}/bin/linux/{machine}/{program}"
-            _fetch(url, file)
-            _fetch(f"{url}.sha256", file.with_suffix(".sha256"))
-            _check(file, file.with_suffix(".sha256").read_text().split()[0])
+            download_checked(url, f"{url}.sha256", file)
         _place(file, folder, program)
 
 
-def _take(archive: Path, name: str, target: Path) -> None:
+def take(archive: Path, name: str, target: Path) -> None:
+    """Take the file `name` out of an archive."""
     with tarfile.open(archive) as tar:
         member = tar.extractfile(name)
         assert member is not None
         target.write_bytes(member.read())
 
 
-def _fetch(url: str, target: Path) -> None:
+def fetch(url: str, target: Path) -> None:
+    """Download a file, telling so. Raises OSError."""
     say(f"downloading {url}")
     with urllib.request.urlopen(url, timeout=_DOWNLOAD_TIMEOUT_S) as response, target.open("wb") as file:
         shutil.copyfileobj(response, file)

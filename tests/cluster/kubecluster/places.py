@@ -13,6 +13,7 @@ import threading
 import time
 from pathlib import Path
 
+from kubecluster.able import why_no_node
 from kubecluster.binaries import NODE_PROGRAMS, NoBinariesError, cache_folder, ensure, find, say
 from kubecluster.builds import Image, has_docker
 from kubecluster.node import real_cluster
@@ -60,6 +61,12 @@ class Place:
 class Current(Place):
     """The current context of kubectl. Its nodes must be able to pull the chart's images, or have them."""
 
+    def __init__(self) -> None:
+        try:
+            self.kubectl("get", "--raw", "/readyz")
+        except RuntimeError as error:
+            raise NoPlaceError(f"the current context of kubectl does not answer: {error}") from error
+
     def load(self, image: Image) -> None:
         context = self.kubectl("config", "current-context").strip()
         if context.startswith("kind-"):
@@ -104,18 +111,20 @@ class OwnNode(Place):
 
 def choose(wanted: str) -> Place:
     """Return the place for `wanted`: auto, current, kind or node. Raises NoPlaceError."""
-    if wanted == "current":
-        ensure(("kubectl",))
-        return Current()
-    if wanted == "kind" or (wanted == "auto" and has_docker()):
-        ensure(("kubectl",))
-        return Kind()
-    if os.geteuid() != 0:
-        raise NoPlaceError("no Docker engine answers, and a node of our own needs root")
-    missing = [name for name in ("containerd", "runc", "nsenter", "ip") if shutil.which(name) is None]
-    if missing:
-        raise NoPlaceError(f"no Docker engine answers, and a node of our own needs {', '.join(missing)}")
     try:
+        if wanted == "current":
+            ensure(("kubectl",))
+            return Current()
+        if wanted == "kind" or (wanted == "auto" and has_docker()):
+            if not has_docker():
+                raise NoPlaceError("kind needs a Docker engine, and none answers (`docker info`)")
+            ensure(("kubectl",))
+            return Kind()
+        if wanted not in ("auto", "node"):
+            raise NoPlaceError(f"ON={wanted}: must be kind, node or current")
+        why = why_no_node()
+        if why:
+            raise NoPlaceError(f"no Docker engine answers, and {why}" if wanted == "auto" else why)
         return OwnNode()
     except NoBinariesError as error:
         raise NoPlaceError(str(error)) from error
