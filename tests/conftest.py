@@ -14,8 +14,14 @@ import pytest
 from kubecluster.able import LEFT_OUT, left_out
 from xdist.scheduler import LoadScopeScheduling
 
-TOGETHER = ("tests/e2e/", "tests/integration/node/", "tests/integration/operator/", "tests/integration/api/")
-"""Folders whose tests share what is dear to start: a cluster, an installation."""
+TOGETHER = (
+    "tests/e2e/",
+    "tests/integration/node/",
+    "tests/integration/operator/",
+    "tests/integration/api/",
+    "tests/chart/test_chart_server",
+)
+"""Beginnings of the paths of tests that share what is dear to start: a cluster, an installation."""
 LONG = (*TOGETHER, "tests/integration/", "tests/unit/runner/scene/", "tests/unit/runner/", "tests/chart/")
 """What takes longest, so that it does not begin when the others are done."""
 FIGURE = "figure"

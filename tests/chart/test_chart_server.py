@@ -7,14 +7,12 @@ import hashlib
 import json
 import os
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from chart_world import CHART, CPU, pod_specs
 from kubecluster.client import Client, Refused
-from kubecluster.control_plane import ControlPlane, control_plane
 from kubecluster.tools import tool
 
 pytestmark = [pytest.mark.cluster, pytest.mark.needs("helm")]
@@ -34,50 +32,7 @@ KINDS = (
 )  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def plane() -> Iterator[ControlPlane]:
-    with control_plane() as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def admin(plane: ControlPlane) -> Client:
-    client = Client(plane.kubeconfig)
-    labels = {f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "warn")}
-    client.create("/api/v1/namespaces", {"metadata": {"name": "studio", "labels": labels}})
-    return client
-
-
-@pytest.fixture
-def release(plane: ControlPlane, admin: Client) -> Iterator[Any]:
-    """Run helm on that cluster, for the release `one` unless another is named; at the end nothing of it is left."""
-    used: set[str] = set()
-
-    def call(verb: str, *arguments: str, name: str = "one", chart: Path = CHART) -> str:
-        used.add(name)
-        charts = [str(chart)] if verb in ("install", "upgrade") else []
-        done = subprocess.run(
-            [tool("helm"), verb, name, *charts, "--namespace", "studio", *arguments],
-            env={**os.environ, "KUBECONFIG": str(plane.kubeconfig)}, capture_output=True, text=True, check=False,
-            timeout=120,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    yield call
-    for name in used:
-        subprocess.run(
-            [tool("helm"), "uninstall", name, "--namespace", "studio", "--ignore-not-found"],
-            env={**os.environ, "KUBECONFIG": str(plane.kubeconfig)}, capture_output=True, check=True, timeout=120,
-        )  # fmt: skip
-        claims = "/api/v1/namespaces/studio/persistentvolumeclaims"
-        for claim in admin.items(claims):
-            # Nobody here takes the finalizer off that guards a claim in use.
-            admin.merge(f"{claims}/{claim['metadata']['name']}", {"metadata": {"finalizers": None}})
-            admin.delete(f"{claims}/{claim['metadata']['name']}")
-
-
-def everything_of(admin: Client, plane: ControlPlane) -> set[str]:
+def everything_of(admin: Client, plane: Any) -> set[str]:
     """Kind and name of all objects that belong to recon3d."""
     from kubecluster.binaries import ensure
 
