@@ -11,7 +11,7 @@ import pytest
 from e2e_world import FULL, NAMESPACE, ROOT, World, seconds_between, small_zip
 from kubecluster.client import eventually
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900, func_only=True)]
+pytestmark = [pytest.mark.e2e, pytest.mark.needs("node", "images", "helm"), pytest.mark.timeout(900, func_only=True)]
 OVERHEAD_S = 5.0
 
 

@@ -7,7 +7,7 @@ from e2e_world import NAMESPACE, World
 from kubecluster.client import eventually
 from kubecluster.node import NODE
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900, func_only=True)]
+pytestmark = [pytest.mark.e2e, pytest.mark.needs("node", "images", "helm"), pytest.mark.timeout(900, func_only=True)]
 
 
 def test_operator_and_api_restart_in_mid_job(world: World):

@@ -18,7 +18,7 @@ from kubecluster.images import with_layer
 from kubecluster.load import install, started_operator
 from kubecluster.node import Cluster
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900, func_only=True)]
+pytestmark = [pytest.mark.cluster, pytest.mark.needs("node", "images"), pytest.mark.timeout(900, func_only=True)]
 ROOT = Path(__file__).resolve().parents[3]
 PLACE = "both"
 # The node's GPU is a device plugin's: nobody can compute on it.
