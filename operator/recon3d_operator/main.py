@@ -15,6 +15,8 @@ import sys
 import time
 from collections.abc import Coroutine, Mapping
 from typing import Any, Final
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 from kubernetes.aio import config
 from kubernetes.aio.client import ApiClient, Configuration
@@ -49,7 +51,16 @@ async def load_configuration() -> Configuration:
     except config.ConfigException:
         await config.load_kube_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
     configuration.connection_pool_maxsize = _POOL
+    # aiohttp would look for a proxy and a .netrc at every request, in a thread each: more work than the request.
+    configuration.proxy = configuration.proxy or proxy_of(str(configuration.host))
+    configuration.client_session_kwargs = {"trust_env": False}
     return configuration
+
+
+def proxy_of(url: str) -> str | None:
+    """Return the proxy that the environment names for `url`."""
+    parts = urlsplit(url)
+    return None if proxy_bypass(parts.netloc) else getproxies().get(parts.scheme)
 
 
 class Operator:

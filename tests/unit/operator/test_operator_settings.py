@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from recon3d_contract.environment import SettingsError
+from recon3d_operator.main import proxy_of
 from recon3d_operator.settings import Settings
 
 GOOD = {"RECON3D_RUNNER_IMAGE": "r", "RECON3D_STORE": "pvc:results"}
@@ -46,3 +47,13 @@ def test_all_that_is_wrong_is_told_at_once():
 def test_values_that_cannot_be(name, value):
     with pytest.raises(SettingsError, match=f"RECON3D_{name}"):
         Settings.from_env({**GOOD, f"RECON3D_{name}": value})
+
+
+def test_a_proxy_of_the_environment_is_used_but_where_it_is_not_wanted(monkeypatch):
+    for name in ("HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    assert proxy_of("https://10.96.0.1:443") is None
+    monkeypatch.setenv("HTTPS_PROXY", "http://proxy.example:3128")
+    assert proxy_of("https://10.96.0.1:443") == "http://proxy.example:3128"
+    monkeypatch.setenv("NO_PROXY", "10.96.0.1,.cluster.local")
+    assert proxy_of("https://10.96.0.1:443") is None
