@@ -222,6 +222,7 @@ class Controller:
             elif error.kind is Kind.REFUSED:
                 return Recon3dError(Code.INVALID_REQUEST, f"The cluster refuses the job's Pod: {error.message}")
             elif error.kind is Kind.GONE:
+                self.submitter.refused(key[0], error)  # the namespace goes; its jobs would be granted again at once
                 raise
             else:
                 self.metrics.refusals.labels(error.row.reason).inc()

@@ -177,6 +177,20 @@ def test_what_each_refusal_of_a_pod_leads_to(world, status, text, kind, reason):
     assert world.condition("chair", "QuotaReserved") == ("True", "Reserved")
 
 
+@pytest.mark.parametrize(("status", "text", "kind", "reason"), [row for row in REFUSALS if row[2] is not Kind.EXISTS])
+def test_no_refusal_is_met_again_and_again_without_a_pause(world, status, text, kind, reason):
+    """As in a namespace that takes long to go: every refusal of it is a request, and a turn of the whole operator."""
+
+    def fault(when: str, call: str) -> ApiError | None:
+        return ApiError(status, text) if when == "before" and call == "create_pod" else None
+
+    world.cluster.fault = fault
+    world.submit("chair")
+    world.submit("table")
+    world.advance(60)
+    assert world.cluster.calls.count("create_pod") < 80, (kind, reason)
+
+
 def test_a_creation_whose_answer_was_lost_is_not_repeated(world):
     lost = [True]
 
