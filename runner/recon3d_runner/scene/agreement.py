@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from recon3d_contract.conventions import POSITION, VIEWS, camera_axes
 from scipy import ndimage
+from scipy.spatial import ConvexHull
 
 from recon3d_runner.types import F32, F64, I32, U8, Bool
 
@@ -36,6 +37,10 @@ class Sight:
     """(N, 4) u, v, code, plateau of object pixels: sparse inside, dense along the outline."""
     outline: F32
     """(M, 4) u, v of outline points and the outward unit normal."""
+    hull: F64
+    """(K, 2) u, v of the outline's convex hull."""
+    pixel: float
+    """Size of a colour pixel in units of u."""
     nearest: I32
     """(h, h) index of the nearest outline point within BAND pixels, else -1."""
     tint: F32
@@ -86,7 +91,7 @@ def prepare(name: str, code: F32, inside: Bool, alpha: F32, rgb: U8, step: float
     core = ndimage.binary_erosion(inside)
     slope = np.hypot(gx, gy)
     slope[~core | (slope > jump)] = np.nan
-    outline = _outline(alpha, h)
+    outline, hull = contours(alpha, h)
     plateau, rounding = _plateaus(code, inside, step)
     plateau += np.uint8(PLATEAUS * VIEWS.index(name))
     points, rim = _points(code, inside, slope, jump, outline)
@@ -111,6 +116,8 @@ def prepare(name: str, code: F32, inside: Bool, alpha: F32, rgb: U8, step: float
         slope=slope.astype(np.float32),
         points=points.astype(np.float32),
         outline=outline,
+        hull=hull,
+        pixel=2 / alpha.shape[0],
         nearest=nearest,
         tint=_tint(rgb, alpha),
         rim=rim,
@@ -202,14 +209,14 @@ def _inward(code: F32, inside: Bool, axis: int) -> F32:
     return np.asarray(np.where(count > 0, total / np.maximum(count, 1), np.nan), np.float32)
 
 
-def _outline(alpha: F32, h: int) -> F32:
-    """The half-coverage contour, about one sample a depth pixel, with outward normals."""
+def contours(alpha: F32, h: int) -> tuple[F32, F64]:
+    """The half-coverage contour, about one sample a depth pixel, with outward normals; and its convex hull."""
     from skimage.measure import find_contours
 
     size = alpha.shape[0]
     smooth = ndimage.gaussian_filter(alpha, max(1.0, size / h))
     dy, dx = np.gradient(smooth)
-    pieces = []
+    pieces, whole = [], []
     for contour in find_contours(np.pad(alpha, 1), 0.5):
         contour = contour - 1
         length = np.concatenate([[0], np.cumsum(np.linalg.norm(np.diff(contour, axis=0), axis=1))])
@@ -217,15 +224,17 @@ def _outline(alpha: F32, h: int) -> F32:
             continue
         at = np.arange(0, length[-1], size / h)
         pieces.append(np.stack([np.interp(at, length, contour[:, k]) for k in (0, 1)], 1))
+        whole.append(contour)
     if not pieces:
-        return np.zeros((0, 4), np.float32)
+        return np.zeros((0, 4), np.float32), np.zeros((0, 2))
     rc = np.concatenate(pieces)
     # An outline cut off by the image's border is no outline of the object.
     rc = rc[((rc > 1) & (rc < size - 2)).all(1)]
     normal = -np.stack([ndimage.map_coordinates(d, rc.T, order=1) for d in (dx, dy)], 1)
     normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-9)
     uv = 2 * (rc[:, ::-1] + 0.5) / size - 1
-    return np.concatenate([uv, normal], 1).astype(np.float32)
+    every = 2 * (np.concatenate(whole)[:, ::-1] + 0.5) / size - 1
+    return np.concatenate([uv, normal], 1).astype(np.float32), every[ConvexHull(every).vertices]
 
 
 def frames() -> dict[str, F64]:

@@ -15,8 +15,10 @@ from recon3d_contract.errors import Code, Recon3dError
 
 from recon3d_runner.run import Run
 from recon3d_runner.scene import blame
-from recon3d_runner.scene.agreement import Sight
+from recon3d_runner.scene.agreement import OTHERS, PLATEAUS, Sight
+from recon3d_runner.scene.angle import Angle
 from recon3d_runner.scene.arrange import Arrangements
+from recon3d_runner.scene.frontier import Outlines
 from recon3d_runner.scene.orient import Arrangement
 from recon3d_runner.scene.solve import Fit, Hypothesis, Problem
 from recon3d_runner.scene.starts import first_ranges, near_is_high
@@ -28,6 +30,9 @@ COARSE = (48.0, 32.0, 16.0, 16.0, 8.0, 8.0)
 FINE = (8.0, 4.0, 2.0, 1.0, 0.5, 0.3, 0.2)
 MIDDLE = 4
 """So many of FINE are gone through on thinned points first."""
+NOT_FOCAL = np.array([0.0, 1.0, 1.0])
+FIRM = 1.0
+"""Degrees: outlines this sure of the angle of view spare the search for it."""
 FINE_STEPS = 6
 """At most, at every scale."""
 GRID = 40.0
@@ -46,6 +51,8 @@ SIGMA_GAIN = 8.0
 """Residuals of neighbouring pixels are not independent: the formal sigma of the FOV is too small by about this."""
 PER_STEP = 0.02
 """Degrees of FOV that depth levels one pixel of depth apart leave open."""
+PER_PLATEAU = 0.2
+"""The same where all surface faces its camera: one rounding then holds for all of a side, and does not average out."""
 UNFIXED = 0.7
 """Degrees: less sure than this, the assumed angle of view is as good."""
 SPARSE, SECOND = 40, 16
@@ -114,42 +121,52 @@ class Calibrator:
             return k.near / k.distance, span
         return k.far / k.distance, -span
 
-    def starts(self, sights: list[Sight], polarities: tuple[bool, ...] = (True, False)) -> list[Hypothesis]:
+    def starts(self, sights: list[Sight], fovs: tuple[float, ...] = FOVS) -> list[Hypothesis]:
         """A grid over the FOV, both polarities and a few gains."""
-        fovs = FOVS if self.known.fov_deg is None else (self.known.fov_deg,)
+        fovs = fovs if self.known.fov_deg is None else (self.known.fov_deg,)
         given = self._given_range()
         out = []
         told = {"white-near": (True,), "black-near": (False,), "metric": (False,)}
-        for high in told.get(self.known.encoding or "", polarities):
+        for high in told.get(self.known.encoding or "", (True, False)):
             for fov in fovs:
-                focal = 1 / float(np.tan(np.radians(fov) / 2))
+                focal = Angle.of_fov(fov).focal
                 ranges = [given] if given else first_ranges(sights, focal, high)
                 out += [Hypothesis(focal, a, b, self.rays[0]) for a, b in ranges if given or (b < 0) == high]
         return out
 
-    def coarse(self, arrangement: Arrangement, starts: list[Hypothesis] | None = None) -> Fit:
-        """Best fit over the grid, or over `starts`: all are judged, the best few refined."""
+    def coarse(self, arrangement: Arrangement) -> Fit:
+        """Best fit over the grid, all of which is judged and the best few refined.
+
+        Where the outlines fix the angle of view by themselves it is not searched.
+        """
         problem = Problem(arrangement.apply(self.sights), stride=2)
-        starts = starts or self.starts(problem.sights)
+        seen, free = Outlines(problem.sights).solve(), self.free
+        if seen.sigma < FIRM:
+            starts, free = self.starts(problem.sights, (seen.fov_deg,)), self.free * NOT_FOCAL
+        else:
+            starts = self.starts(problem.sights)
         if not starts:
             raise Recon3dError(Code.INCONSISTENT_VIEWS, message="No view shows an object in front of its background.")
         thin = Problem(problem.sights, stride=8)
         judged = sorted((thin.evaluate(h, GRID).cost, k) for k, h in enumerate(starts))
         self.run.tick(0.3)
-        rough = [self._refine(thin, starts[k], COARSE) for _, k in judged[:6]]
+        rough = [self._refine(thin, starts[k], COARSE, free=free) for _, k in judged[:6]]
         rough.sort(key=lambda fit: fit.cost)
         self.run.tick(0.4)
         fits: list[Fit] = []
         for start in rough[:3]:
-            fits.append(self._refine(problem, start.hypothesis, COARSE))
+            fits.append(self._refine(problem, start.hypothesis, COARSE, free=free))
             if fits[-1].cost < 0.7 * AGREE:
                 break
         return min(fits, key=lambda fit: fit.cost)
 
-    def _refine(self, problem: Problem, start: Hypothesis, scales: tuple[float, ...], steps: int = 1) -> Fit:
-        if not self.free.any():
+    def _refine(
+        self, problem: Problem, start: Hypothesis, scales: tuple[float, ...], steps: int = 1, free: F64 | None = None
+    ) -> Fit:
+        free = self.free if free is None else free
+        if not free.any():
             return problem.evaluate(start, JUDGE)
-        fit = problem.refine(start, list(scales), self.free, steps)
+        fit = problem.refine(start, list(scales), free, steps)
         return replace(problem.evaluate(fit.hypothesis, JUDGE), sigma_fov=fit.sigma_fov)
 
     def orient(self, base: Fit) -> tuple[Fit, Arrangement]:
@@ -182,16 +199,21 @@ class Calibrator:
                 best, arrangement = fit, option
         return best, arrangement
 
-    def _fine(self, sights: list[Sight], start: Fit) -> tuple[Fit, Problem, Problem]:
-        """Refine to the last; returns the fit, and the problems on all points and on thinned ones."""
+    def _fine(self, sights: list[Sight], start: Fit) -> tuple[Fit, Problem, Angle]:
+        """Refine to the last under the angle of view that surfaces and outlines give together."""
         problem, thin = Problem(sights), Problem(sights, stride=3)
-        near = self._refine(thin, start.hypothesis, FINE[:MIDDLE], FINE_STEPS)
+        near = self._refine(thin, start.hypothesis, FINE, FINE_STEPS)
         self.run.tick(0.8)
         if self.known.ray is None:
-            as_ray = self._refine(thin, replace(near.hypothesis, ray=True), FINE[:MIDDLE], FINE_STEPS)
+            as_ray = self._refine(thin, replace(near.hypothesis, ray=True), FINE, FINE_STEPS)
             if self._sharp(thin, as_ray) < 0.95 * self._sharp(thin, near):
                 near = as_ray
-        return self._refine(problem, near.hypothesis, FINE[MIDDLE - 1 :], FINE_STEPS), problem, thin
+        angle = Angle(near.hypothesis.focal, 0.0)
+        if self.free[0]:
+            angle = self._by_surfaces(thin, near).joined(Outlines(sights).solve())
+        # A fit that ran away from where the outlines put it is no place to go on from.
+        near = min((near, start), key=lambda fit: abs(fit.hypothesis.fov_deg - angle.fov_deg))
+        return self._pinned(problem, near, angle), problem, angle
 
     def solve(self) -> Solution:
         """Run the whole search. Raises INCONSISTENT_VIEWS naming the worst view."""
@@ -200,43 +222,43 @@ class Calibrator:
         best = self.coarse(arrangement)
         if search and (best.cost >= AGREE or blame.contradiction(best) > blame.CONTRADICTS):
             best, arrangement = self.orient(best)
-        fit, problem, thin = self._fine(arrangement.apply(self.sights), best)
+        fit, problem, angle = self._fine(arrangement.apply(self.sights), best)
         settled = blame.Settled(arrangement)
         if search and fit.cost < AGREE:
             settled = blame.settle(Arrangements(self.sights), fit, arrangement, JUDGE)
             if settled.arrangement != arrangement:
                 arrangement = settled.arrangement
-                fit, problem, thin = self._fine(arrangement.apply(self.sights), fit)
+                fit, problem, angle = self._fine(arrangement.apply(self.sights), fit)
         self.run.tick(0.9)
         if fit.cost >= AGREE or blame.contradiction(fit) > blame.CONTRADICTS:
             raise blame.inconsistent(self, fit, problem.sights)
-        sigma = SIGMA_GAIN * fit.sigma_fov
-        confidence, prior = 1.0, None
-        if self.free[0]:
-            sigma = max(sigma, self._spread(thin, fit), self._rounding(fit))
-            # Views that agree less than they should are less to be trusted than the residuals' curvature says.
-            doubt = sigma * max(1.0, fit.cost / GOOD)
-            confidence = float(1 / (1 + (doubt / 0.25) ** 2))
-        if self.free[0] and sigma > UNFIXED:
+        confidence, prior = angle.confidence, None
+        if angle.sigma > UNFIXED:
             confidence = min(confidence, 0.3)
             prior = f"the views do not fix the angle of view; {PRIOR_FOV:g} deg assumed"
-            fit = self._assumed(problem, fit)
+            fit = self._pinned(problem, fit, Angle.of_fov(PRIOR_FOV))
         return Solution(fit, arrangement, confidence, prior, settled.unproven, settled.foreign)
+
+    def _by_surfaces(self, problem: Problem, fit: Fit) -> Angle:
+        """The angle of a fit to depth and outlines, with the worst of three reasons to doubt it."""
+        sigma = max(SIGMA_GAIN * fit.sigma_fov, self._spread(problem, fit), self._rounding(fit))
+        # Views that agree less than they should are less to be trusted than the residuals' curvature says.
+        return Angle(fit.hypothesis.focal, sigma * max(1.0, fit.cost / GOOD))
 
     def _rounding(self, fit: Fit) -> float:
         """What is left of the levels' rounding after all smoothing, in degrees of FOV, as seen on known objects."""
         pixel = 2 / (self.sights[0].code.shape[0] * fit.hypothesis.focal)
-        return float(PER_STEP * abs(fit.hypothesis.b) * self.sights[0].step / pixel)
+        flat = float(np.mean([(s.plateau[s.inside] % PLATEAUS != OTHERS).mean() for s in self.sights]))
+        return float((PER_STEP + PER_PLATEAU * flat) * abs(fit.hypothesis.b) * self.sights[0].step / pixel)
 
-    def _assumed(self, problem: Problem, fit: Fit) -> Fit:
-        """The best fit under the angle of view that is assumed."""
-        focal = 1 / float(np.tan(np.radians(PRIOR_FOV) / 2))
+    def _pinned(self, problem: Problem, fit: Fit, angle: Angle) -> Fit:
+        """The best fit under an angle of view that need not be its own."""
         h = fit.hypothesis
-        shrink = h.focal / focal
-        start = Hypothesis(focal, 1 + (h.a - 1) * shrink, h.b * shrink, h.ray)
-        fixed: F64 = self.free * np.array([0.0, 1.0, 1.0])
-        pinned = problem.refine(start, list(FINE), fixed, FINE_STEPS) if fixed.any() else problem.evaluate(start, JUDGE)
-        return replace(problem.evaluate(pinned.hypothesis, JUDGE), sigma_fov=fit.sigma_fov)
+        shrink = h.focal / angle.focal
+        start = replace(h, focal=angle.focal, a=1 + (h.a - 1) * shrink, b=h.b * shrink)
+        far = abs(np.log(shrink)) > ASIDE
+        scales = FINE if far else FINE[MIDDLE - 1 :]
+        return self._refine(problem, start, scales, FINE_STEPS, self.free * NOT_FOCAL)
 
     def _spread(self, problem: Problem, fit: Fit) -> float:
         """How far apart, in degrees of FOV, searches end that start on either side of the answer.

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from recon3d_runner.scene.agreement import Sight
 
 T = TypeVar("T", bound=np.generic)
+R = TypeVar("R", np.float32, np.float64)
 
 
 @dataclass(frozen=True)
@@ -27,9 +28,9 @@ class Turn:
             pixels = pixels[:, ::-1]
         return np.ascontiguousarray(np.rot90(pixels, -self.roll))
 
-    def uv(self, uv: NDArray[np.float32]) -> NDArray[np.float32]:
+    def uv(self, uv: NDArray[R]) -> NDArray[R]:
         """Apply to (N, 2) image coordinates or directions, origin in the middle."""
-        out: NDArray[np.float32] = uv.copy()
+        out: NDArray[R] = uv.copy()
         if self.mirror:
             out[:, 0] = -out[:, 0]
         for _ in range(self.roll % 4):
@@ -54,6 +55,7 @@ class Turn:
             plateau=self.image(s.plateau),
             points=points,
             outline=outline,
+            hull=self.uv(s.hull),
         )
 
 

@@ -142,3 +142,24 @@ def l_block() -> Drawn:
     foot = {(x, y, z) for x in range(6) for y in range(3) for z in range(2)}
     upright = {(x, y, z) for x in range(2) for y in range(4) for z in range(2, 7)}
     return cells((foot | upright) - {(x, 1, 4) for x in range(2)}, (0.9, 1.1, 1.0))
+
+
+def soft_box(extents: tuple[float, float, float], radius: float) -> Drawn:
+    """Genus 0: a box with rounded edges. What looks like a corner is none, and no outline ends a flat side."""
+    unit = np.array(sphere(5).vertices)
+    half = np.array(extents) / 2 - radius
+    # The ball's eight parts, drawn apart.
+    return _fitted(radius * unit + half * np.where(unit >= 0, 1, -1), sphere(5).faces)
+
+
+def fins(extents: tuple[float, float, float] = (1.0, 0.7, 0.6)) -> Drawn:
+    """Genus 0: a slab with upright fins, one of them shorter."""
+    slab = {(x, y, z) for x in range(10) for y in range(9) for z in range(3)}
+    upright = {(x, y, z) for x in range(1, 9 if extents[0] > 0.8 else 7) for y in (1, 4, 7) for z in range(3, 6)}
+    return cells((slab | upright) - {(x, 7, z) for x in range(5, 9) for z in range(3, 6)}, extents)
+
+
+def cylinder(width: float) -> Drawn:
+    """Genus 0: round about one axis, its height against its width."""
+    made = trimesh.creation.cylinder(width / 2, 1.0, sections=192)
+    return _fitted(np.array(made.vertices), made.faces)
