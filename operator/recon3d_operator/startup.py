@@ -77,8 +77,9 @@ async def _check(cluster: KubeCluster, settings: Settings) -> None:
         names = ((right, "" if right[0] == "create" else settings.lease_name) for right in LEASE_RIGHTS)
         wanted += [(settings.lease_namespace, right, name) for right, name in names]
     wanted += [("", right, "") for right in PROGRESS_RIGHTS if settings.progress_cert]
-    for namespace, (verb, group, resource, subresource), name in wanted:
-        if not await _may(cluster, namespace, verb, group, resource, subresource, name):
+    answers = await asyncio.gather(*(_may(cluster, namespace, right, name) for namespace, right, name in wanted))
+    for (namespace, (verb, group, resource, subresource), _), allowed in zip(wanted, answers, strict=True):
+        if not allowed:
             what = f"{resource}/{subresource}" if subresource else resource
             where = f"in the namespace {namespace}" if namespace else "in all namespaces"
             problems.append(f"the operator may not {verb} {what}{f'.{group}' if group else ''} {where}")
@@ -107,9 +108,8 @@ async def _missing_crd(cluster: KubeCluster) -> list[str]:
     return [f"the CustomResourceDefinition {name} does not serve {VERSION}; apply crds/reconstructionjobs.yaml"]
 
 
-async def _may(
-    cluster: KubeCluster, namespace: str, verb: str, group: str, resource: str, subresource: str, name: str
-) -> bool:
+async def _may(cluster: KubeCluster, namespace: str, right: tuple[str, str, str, str], name: str) -> bool:
+    verb, group, resource, subresource = right
     attributes = {
         "namespace": namespace,
         "verb": verb,

@@ -121,10 +121,25 @@ async def list_all(cluster: KubeCluster, controller: Controller, settings: Setti
 
 
 async def _list(cluster: KubeCluster, controller: Controller, path: str) -> None:
-    more = ""
+    """Tell of one part of the list while the API server makes the next."""
+    coming: asyncio.Task[dict[str, Any]] | None = None
+    answer = await _part(cluster, path, "")
+    while True:
+        more = answer["metadata"].get("continue") or ""
+        coming = asyncio.create_task(_part(cluster, path, more)) if more else None
+        await asyncio.sleep(0)  # the request is on its way
+        kind = str(answer["kind"]).removesuffix("List")
+        for item in answer["items"]:
+            controller.listed({**item, "kind": kind})
+        if coming is None:
+            return
+        answer = await coming
+
+
+async def _part(cluster: KubeCluster, path: str, more: str) -> dict[str, Any]:
     while True:
         try:
-            answer = await cluster.request("GET", f"{path}&continue={quote(more)}" if more else path)
+            return await cluster.request("GET", f"{path}&continue={quote(more)}" if more else path)
         except ApiError as error:
             if error.status == 410 and more:
                 more = ""  # the list grew too old between two parts: once more from the start
@@ -133,13 +148,6 @@ async def _list(cluster: KubeCluster, controller: Controller, path: str) -> None
                 await asyncio.sleep(_PAUSE_S)
             else:
                 raise
-            continue
-        kind = str(answer["kind"]).removesuffix("List")
-        for item in answer["items"]:
-            controller.listed({**item, "kind": kind})
-        more = answer["metadata"].get("continue") or ""
-        if not more:
-            return
 
 
 async def watch(controller: Controller, settings: Settings, flags: Flags) -> None:
