@@ -50,6 +50,8 @@ class Settings:
     """Which of resources, nodeSelector, tolerations, runtimeClassName, priorityClassName a job may set."""
     input_hosts: tuple[str, ...] = ()
     """Hosts that https inputs may come from."""
+    input_s3: tuple[str, ...] = ()
+    """s3:// prefixes that s3 inputs may lie below; without any, all that the credentials open, but for the store."""
     accept_licences: tuple[str, ...] = ()
     output_refs: tuple[str, ...] = ()
     """s3:// prefixes that a job's output.ref may lie below; without any, every result goes to the store."""

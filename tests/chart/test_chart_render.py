@@ -22,7 +22,7 @@ GPU = ("-f", str(CHART / "values-rtx3090.yaml"), "--set", "licenses.nvdiffrast.a
 EVERYTHING = (
     *CPU,
     "--set=jobs.namespaces={a,b}",
-    "--set=jobs.createNamespaces=true,jobs.outputRefs={s3://theirs/team}",
+    "--set=jobs.createNamespaces=true,jobs.outputRefs={s3://theirs/team},jobs.inputS3={s3://scans/public/}",
     "--set=metrics.serviceMonitor.enabled=true,metrics.rules.enabled=true,metrics.dashboard.enabled=true",
     "--set=api.ingress.enabled=true,api.ingress.host=recon3d.example.org,api.ingress.tlsSecret=tls",
     "--set=api.gateway.enabled=true,api.gateway.host=recon3d.example.org,api.gateway.parentRefs[0].name=outer",
@@ -96,6 +96,8 @@ def test_all_who_write_or_read_results_know_the_places_outside_the_store(render)
     specs = pod_specs(render(*EVERYTHING))
     for name in ("operator", "api", "sweeper"):
         assert environment(specs[f"one-recon3d-{name}"])["RECON3D_OUTPUT_REFS"] == "s3://theirs/team"
+    for name in ("operator", "api"):
+        assert environment(specs[f"one-recon3d-{name}"])["RECON3D_INPUT_S3"] == "s3://scans/public/"
 
 
 def test_a_shared_bucket_is_swept_by_one_who_sees_all_jobs(render):

@@ -41,6 +41,9 @@ RECON3D_KUEUE: "true"
 {{- with .Values.jobs.inputHosts }}
 RECON3D_INPUT_HOSTS: {{ join "," . | quote }}
 {{- end }}
+{{- with .Values.jobs.inputS3 }}
+RECON3D_INPUT_S3: {{ join "," . | quote }}
+{{- end }}
 {{- with .Values.jobs.outputRefs }}
 RECON3D_OUTPUT_REFS: {{ join "," . | quote }}
 {{- end }}

@@ -29,18 +29,33 @@ def refused_job(seen: Observed, settings: Settings) -> Recon3dError | None:
         job_of(seen.spec)
     except Recon3dError as error:
         return error
-    return _refused_host(seen.spec, settings) or _against_policy(seen.spec, settings)
+    return _refused_source(seen.spec.get("input") or {}, settings) or _against_policy(seen.spec, settings)
 
 
-def _refused_host(spec: Mapping[str, Any], settings: Settings) -> Recon3dError | None:
-    """The runner checks it again, with every address; but that is after the queue, and on an accelerator."""
-    url = (spec.get("input") or {}).get("url")
-    try:
-        if url is not None:
+def _refused_source(source: Mapping[str, Any], settings: Settings) -> Recon3dError | None:
+    """Return why the input may not be read.
+
+    A host is checked again by the runner, with every address; but that is after the queue, and on an accelerator. A
+    bucket is read with the installation's credentials, which open the results of everybody.
+    """
+    url, s3 = source.get("url"), source.get("s3")
+    if url is not None:
+        try:
             HttpsPolicy(hosts=settings.input_hosts).target(str(url))
-    except Recon3dError as error:
-        return error
+        except Recon3dError as error:
+            return error
+    if s3 is not None:
+        own = settings.store.startswith("s3://") and not _apart(str(s3), settings.store)
+        if own or (settings.input_s3 and not below(str(s3), settings.input_s3)):
+            text = "The S3 address is not one that inputs may be read from."
+            advice = "Upload the files (input.upload), or ask the administrator to allow the place."
+            return Recon3dError(Code.INPUT_NOT_ALLOWED, text, {"input": "s3"}, advice)
     return None
+
+
+def _apart(ref: str, store: str) -> bool:
+    """Whether neither of two places in buckets lies below the other."""
+    return not below(ref, (store,)) and not below(store, (ref,)) and ".." not in ref.split("/")
 
 
 def _against_policy(spec: Mapping[str, Any], settings: Settings) -> Recon3dError | None:

@@ -163,3 +163,24 @@ def test_a_host_that_is_not_allowed_is_told_before_the_queue(make_world, url, ho
         assert world.condition("chair", "Accepted") == ("False", "InputNotAllowed")
         assert error["suggestion"]
         assert world.pods("chair") == []
+
+
+@pytest.mark.parametrize(
+    ("s3", "allowed", "fine"),
+    [
+        ("s3://scans/chair.zip", (), True),
+        ("s3://scans/public/chair.zip", ("s3://scans/public/",), True),
+        ("s3://scans/private/chair.zip", ("s3://scans/public/",), False),
+        ("s3://results/team/jobs/another/attempts/1", (), False),
+        ("s3://results/team/inputs/another", ("s3://results/",), False),
+        ("s3://results/team", (), False),
+        ("s3://results/x/../team/jobs", (), False),
+        ("s3://results/teams/chair.zip", (), True),
+    ],
+)
+def test_a_bucket_is_no_way_to_the_results_of_others(make_world, s3, allowed, fine):
+    world = make_world(store="s3://results/team", input_s3=allowed)
+    world.submit("chair", input={"s3": s3})
+    error = world.status("chair").get("error") or {}
+    assert error.get("code") == (None if fine else "INPUT_NOT_ALLOWED")
+    assert bool(world.pods("chair")) is fine
