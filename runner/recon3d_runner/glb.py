@@ -16,6 +16,7 @@ from typing import Any, Final
 import numpy as np
 from PIL import Image
 
+from recon3d_runner.png import encode
 from recon3d_runner.surface import split_at_seams, vertex_normals
 from recon3d_runner.types import Bool, TexturedMesh
 
@@ -117,9 +118,7 @@ def write_glb(mesh: TexturedMesh, path: Path, png: bytes | None = None) -> None:
 
 def encode_png(mesh: TexturedMesh) -> bytes:
     """The texture as a PNG file."""
-    data = io.BytesIO()
-    Image.fromarray(mesh.texture).save(data, "PNG", compress_level=PNG_LEVEL)
-    return data.getvalue()
+    return encode(mesh.texture, PNG_LEVEL)
 
 
 def encode_texture(mesh: TexturedMesh, png: bytes) -> tuple[str, bytes]:

@@ -10,10 +10,12 @@ import importlib
 import os
 import resource
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from recon3d_contract import layout
 from recon3d_contract.result import Notice
@@ -35,6 +37,9 @@ from recon3d_runner.scene.assemble import Scene, build_scene
 from recon3d_runner.types import TexturedMesh
 
 Fact = float | int | bool | str | None
+
+MANY = 8
+"""Cores from which on the previews are drawn beside the evaluation: on fewer it would only take more memory."""
 
 VERSIONS = ("numpy", "numba", "scipy", "scikit-image", "pillow")
 
@@ -70,32 +75,41 @@ def deliver(
 
     facts: what the engine says of its own result, for quality.json; engine_versions: of what only it uses.
     """
-    out = request.out_dir
-    # The other formats are slow to write and nothing here reads them: they take the next stages' time.
-    with ThreadPoolExecutor(1) as aside:
-        with run.stage("export"):
-            export_glb(made, out)
-            mesh = read_glb(out / layout.MESH_GLB, made.unseen)
-        others = aside.submit(export_others, made, out, request.spec.output.formats)
-        measured = _measure(request, scene, mesh, run, facts or {})
-        others.result()
-    quality = measured.quality
+    out, cores = request.out_dir, threads(os.environ)
     versions = {name: version(name) for name in VERSIONS} | dict(engine_versions or {})
     if request.device == "cuda":
         versions |= {name: version(name) for name in ("torch", gpu_library()) if name}
-    with run.stage("report"):
-        notices = [Notice(**w) for w in getattr(run, "warnings", [])]
-        data = ReportData(
-            quality=quality,
-            mesh=mesh,
-            references=measured.references,
-            renders={name: r.rgb for name, r in measured.renders.items()},
-            timings=dict(getattr(run, "seconds", {})),
-            parameters=parameters(request.spec),
-            provenance={"input": request.manifest, "seed": request.spec.seed, "versions": versions},
-            warnings=notices,
-        )
-        build_report(data, out / layout.REPORT)
+    with run.stage("export"):
+        export_glb(made, out)
+        mesh = read_glb(out / layout.MESH_GLB, made.unseen)
+    # Files that nothing here reads are written while the next stages work.
+    with ThreadPoolExecutor(cores) as aside:
+        written: list[Future[Any]] = [aside.submit(export_others, made, out, request.spec.output.formats)]
+        cameras = {view.name: view.camera for view in scene.views}
+        with run.stage("previews"):
+            pictures = partial(write_previews, mesh, cameras, out, threads=cores)
+            if cores < MANY:
+                pictures(tick=run.tick)
+            else:
+                written.append(aside.submit(pictures))
+        with run.stage("evaluate"):
+            measured = _measure(request, scene, mesh, run, facts or {}, cores)
+        with run.stage("report"):
+            written.append(aside.submit(write_comparison, scene.views, measured.references, measured.renders, out))
+            quality = measured.quality
+            data = ReportData(
+                quality=quality,
+                mesh=mesh,
+                references=measured.references,
+                renders={name: r.rgb for name, r in measured.renders.items()},
+                timings=dict(getattr(run, "seconds", {})),
+                parameters=parameters(request.spec),
+                provenance={"input": request.manifest, "seed": request.spec.seed, "versions": versions},
+                warnings=[Notice(**w) for w in getattr(run, "warnings", [])],
+            )
+            build_report(data, out / layout.REPORT)
+            for file in written:
+                file.result()
     return EngineResult(
         quality=quality,
         verdict=quality.verdict,
@@ -109,30 +123,24 @@ def deliver(
 
 
 def _measure(
-    request: EngineRequest, scene: Scene, mesh: TexturedMesh, run: Run, facts: Mapping[str, Fact]
+    request: EngineRequest, scene: Scene, mesh: TexturedMesh, run: Run, facts: Mapping[str, Fact], cores: int
 ) -> Evaluation:
-    """Previews and quality of the mesh as it was read back."""
-    out, cores = request.out_dir, threads(os.environ)
-    cameras = {view.name: view.camera for view in scene.views}
-    with run.stage("previews"):
-        write_previews(mesh, cameras, out, threads=cores, tick=run.tick)
-    with run.stage("evaluate"):
-        measured = evaluate(
-            mesh,
-            scene.views,
-            scene.calibration,
-            lambda: leave_one_out(mesh.vertices, mesh.faces, scene.views, open_rasteriser("cpu"), cores),
-            engine=request.engine,
-            thresholds=request.spec.quality,
-            backgrounds=scene.backgrounds,
-            threads=cores,
-            tick=run.tick,
-        )
-        checks = measured.quality.mesh
-        checks = checks.model_copy(update={"other": {**checks.other, **facts}})
-        measured = replace(measured, quality=measured.quality.model_copy(update={"mesh": checks}))
-        (out / layout.QUALITY).write_text(measured.quality.to_json())
-        write_comparison(scene.views, measured.references, measured.renders, out)
+    """Quality of the mesh as it was read back, also as a file."""
+    measured = evaluate(
+        mesh,
+        scene.views,
+        scene.calibration,
+        lambda: leave_one_out(mesh.vertices, mesh.faces, scene.views, open_rasteriser("cpu"), cores),
+        engine=request.engine,
+        thresholds=request.spec.quality,
+        backgrounds=scene.backgrounds,
+        threads=cores,
+        tick=run.tick,
+    )
+    checks = measured.quality.mesh
+    checks = checks.model_copy(update={"other": {**checks.other, **facts}})
+    measured = replace(measured, quality=measured.quality.model_copy(update={"mesh": checks}))
+    (request.out_dir / layout.QUALITY).write_text(measured.quality.to_json())
     return measured
 
 

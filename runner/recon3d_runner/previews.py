@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 from recon3d_contract import layout
 
+from recon3d_runner import png
 from recon3d_runner.comparison import comparison_sheet
 from recon3d_runner.quality.image_metrics import psnr
 from recon3d_runner.raster.cpu import Rendered, mip_pyramid, render_textured
@@ -107,5 +108,5 @@ def write_comparison(
         score = psnr(reference, render.rgb, (view.alpha > 0.5) | (render.alpha > 0.5))
         columns.append((view.name, f"{score:.1f} dB", reference, render.rgb))
     sheet = comparison_sheet(columns)
-    Image.fromarray(sheet).save(out / layout.COMPARISON, compress_level=6)
+    (out / layout.COMPARISON).write_bytes(png.encode(sheet, 6))
     return Path(layout.COMPARISON)

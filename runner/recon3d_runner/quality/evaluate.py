@@ -172,10 +172,13 @@ def unseen_share(mesh: TexturedMesh) -> float:
 
 
 def check_all(mesh: TexturedMesh, other: Mapping[str, float | int | bool | str | None]) -> MeshChecks:
-    """Topology, shape, self-intersections and UVs of a mesh as the contract records them."""
-    solid = check_mesh(mesh.vertices, mesh.faces)
-    crossing = self_intersections(mesh.vertices, mesh.faces)
-    uv = check_uv(mesh)
+    """Topology, shape, self-intersections and UVs of a mesh as the contract records them, found side by side."""
+    with ThreadPoolExecutor() as pool:
+        shape = pool.submit(check_mesh, mesh.vertices, mesh.faces)
+        crosses = pool.submit(self_intersections, mesh.vertices, mesh.faces)
+        atlas = pool.submit(check_uv, mesh)
+        unseen = pool.submit(unseen_share, mesh)
+    solid, crossing, uv = shape.result(), crosses.result(), atlas.result()
     single = solid.watertight and solid.components == 1
     facts: dict[str, float | int | bool | str | None] = {
         "edge_manifold": solid.edge_manifold,
@@ -220,7 +223,7 @@ def check_all(mesh: TexturedMesh, other: Mapping[str, float | int | bool | str |
         area=_rounded(solid.area),
         diagonal=_rounded(solid.diagonal),
         uv_overlap=_rounded(uv.overlap_share),
-        unseen_texel_share=_rounded(unseen_share(mesh)),
+        unseen_texel_share=_rounded(unseen.result()),
         other=facts | dict(other),
     )
 

@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from recon3d_runner.engines.nvdiffrec import bake
+from recon3d_runner.engines.nvdiffrec.sight import SHY, Sight, look
 from recon3d_runner.raster import Rasteriser
 from recon3d_runner.raster.cpu import project
 from recon3d_runner.types import F32, F64, I32, View
@@ -38,10 +39,10 @@ def leave_one_out(
     """PSNR in dB by view, at half the input's resolution; None where other views see too little of the surface."""
     size = max(256, views[0].rgb.shape[0] // 2)
 
-    def prepare(view: View) -> tuple[View, bake.Sight]:
+    def prepare(view: View) -> tuple[View, Sight]:
         target = size if view.rgb.shape[0] % size == 0 else view.rgb.shape[0]
         small = View(view.name, view.camera, _shrink(view.rgb, target), _shrink(view.alpha, target), None, 0.0)
-        return small, bake.look(vertices, faces, small, rasteriser)
+        return small, look(vertices, faces, small, rasteriser)
 
     def one(k: int) -> float | None:
         view = prepared[k][0]
@@ -49,7 +50,7 @@ def leave_one_out(
         face, _, bary = rasteriser.rasterize(project(vertices, view.camera, n), faces, n)
         others = [sight for j, (_, sight) in enumerate(prepared) if j != k]
         colour, weight = bake.gather(bake.TexelMap(face, bary), vertices, faces, others)
-        judged = (weight > bake.SHY) & (view.alpha > 0.99)
+        judged = (weight > SHY) & (view.alpha > 0.99)
         if judged.sum() < MIN_SHARE * max(1, int((view.alpha > 0.5).sum())):
             return None
         error = float(np.square(colour[judged] - view.rgb[judged]).mean())

@@ -9,6 +9,7 @@ import numpy as np
 
 from recon3d_runner.raster import kernels, shading
 from recon3d_runner.raster.port import Fragments
+from recon3d_runner.surface import vertex_normals
 from recon3d_runner.types import F32, F64, I32, Camera, TexturedMesh
 
 rasterize = kernels.rasterize
@@ -53,18 +54,6 @@ def project(vertices: F64, camera: Camera, size: int) -> F64:
     out[:, 1] = f * p[:, 1] / p[:, 2] + size / 2
     out[:, 2] = p[:, 2]
     return out
-
-
-def vertex_normals(vertices: F64, faces: I32) -> F64:
-    """(V, 3) unit normals, faces weighted by area; zero where a vertex has no face."""
-    a, b, c = (vertices[faces[:, k]] for k in range(3))
-    n = np.cross(b - a, c - a)
-    out: F64 = np.zeros_like(vertices)
-    for k in range(3):
-        for axis in range(3):
-            out[:, axis] += np.bincount(faces[:, k], weights=n[:, axis], minlength=len(vertices))
-    length = np.linalg.norm(out, axis=1, keepdims=True)
-    return np.asarray(np.divide(out, length, out=np.zeros_like(out), where=length > 0))
 
 
 def render_textured(

@@ -1,35 +1,30 @@
 """First texture: every texel takes its colour from the views that see it, weighted by how well they do.
 
-A view sees a texel when the depth buffer says so and the input shows solid foreground there. Pixels beside
-an occlusion edge mix two surfaces, so that they count a thousandth: they decide only where nothing else can.
-Texels that no view sees get the harmonic extension of the seen colours over the mesh (Laplace's equation on
-the vertices), then the gutters take their nearest texel's colour.
+Which view sees what, sight.py says. Texels that no view sees get the harmonic extension of the seen colours over the
+mesh (Laplace's equation on the vertices), then the gutters take their nearest texel's colour.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 from numba import njit
-from scipy import ndimage, sparse
+from scipy import sparse
 from scipy.sparse.linalg import cg
 
+from recon3d_runner.bands import in_bands
 from recon3d_runner.engines.nvdiffrec.geometry import edge_table
 from recon3d_runner.engines.nvdiffrec.gutters import Gutters, gutters, spread
+from recon3d_runner.engines.nvdiffrec.sight import Sight
 from recon3d_runner.engines.nvdiffrec.unwrap import Atlas
-from recon3d_runner.raster import Rasteriser
-from recon3d_runner.raster.cpu import project, rasterize, vertex_normals
-from recon3d_runner.types import F32, F64, I32, Bool, View
+from recon3d_runner.raster.cpu import rasterize
+from recon3d_runner.surface import vertex_normals
+from recon3d_runner.types import F32, F64, I32, Bool
 
 POWER = 4
 """Weights fall with this power of the viewing cosine."""
-SHY = 1e-3
-"""Weight of pixels on an occlusion edge, which mix two surfaces; below that of a view at a cosine of .2."""
-WARY = 0.1
-"""Weight of the pixels next to those, which a small error of the geometry would put on the other surface."""
 GRAZING = 0.15
 """Least viewing cosine: flatter than that, a pixel is smeared over too many texels."""
 
@@ -44,38 +39,11 @@ class TexelMap:
     """(T, T, 2) weights of corners 1 and 2."""
 
 
-@dataclass(frozen=True)
-class Sight:
-    """One view prepared for baking."""
-
-    view: View
-    depth: F32
-    """(H, H) rendered depth of the mesh at the image's resolution, NaN outside."""
-    trust: F32
-    """(H, H) 1 on solid foreground, WARY and SHY towards occlusion edges, 0 where the input shows background."""
-
-
 def texel_map(atlas: Atlas) -> TexelMap:
     """Rasterise the atlas in texture space."""
     points = np.concatenate([atlas.uv * atlas.size, np.ones((len(atlas.uv), 1))], 1)
     face, _, bary = rasterize(points, atlas.uv_faces, atlas.size)
     return TexelMap(face, bary)
-
-
-def look(vertices: F64, faces: I32, view: View, rasteriser: Rasteriser) -> Sight:
-    """Depth buffer and trust of one view."""
-    size = view.rgb.shape[0]
-    _, depth, _ = rasteriser.rasterize(project(vertices, view.camera, size), faces, size)
-    pixel = float(np.linalg.norm(view.camera.centre)) / view.camera.focal(size)
-    filled = np.where(np.isfinite(depth), depth, np.float32(1e6))
-    # An occlusion edge: depth that no slope explains between neighbours, or the background.
-    spread = ndimage.maximum_filter(filled, 3) - ndimage.minimum_filter(filled, 3)
-    edge = spread > 12.0 * pixel
-    wary = ndimage.binary_dilation(edge, iterations=2)
-    trust = np.where(edge, np.float32(SHY), np.where(wary, np.float32(WARY), np.float32(1)))
-    solid = ndimage.minimum_filter(view.alpha, 3) > 0.99
-    trust = np.where(solid, trust, np.where(view.alpha > 0.99, np.float32(SHY * SHY), np.float32(0)))
-    return Sight(view, depth, trust.astype(np.float32))
 
 
 @njit(cache=True, nogil=True)
@@ -158,16 +126,15 @@ def gather(texels: TexelMap, vertices: F64, faces: I32, sights: Sequence[Sight],
     colour = np.zeros((size, size, 3), np.float32)
     weight = np.zeros((size, size), np.float32)
     normals = vertex_normals(vertices, faces)
-    rows = np.linspace(0, size, 17).astype(int)
 
-    def band(k: int) -> None:
+    def band(first: int, last: int) -> None:
         for s in sights:
             c = s.view.camera
             _gather(
                 texels.face,
                 texels.bary,
-                int(rows[k]),
-                int(rows[k + 1]),
+                first,
+                last,
                 vertices,
                 faces,
                 normals,
@@ -183,11 +150,20 @@ def gather(texels: TexelMap, vertices: F64, faces: I32, sights: Sequence[Sight],
                 weight,
             )
 
-    with ThreadPoolExecutor() as pool:
-        list(pool.map(band, range(16)))
-    seen = weight > 0
-    colour[seen] /= weight[seen][:, None]
+        _divide(colour, weight, first, last)
+
+    in_bands(band, size)
     return colour, weight
+
+
+@njit(cache=True, nogil=True)
+def _divide(colour: F32, weight: F32, first: int, last: int) -> None:
+    """Sums to means in rows [first, last)."""
+    for j in range(first, last):
+        for i in range(weight.shape[1]):
+            if weight[j, i] > 0:
+                for k in range(3):
+                    colour[j, i, k] /= weight[j, i]
 
 
 @njit(cache=True, nogil=True)

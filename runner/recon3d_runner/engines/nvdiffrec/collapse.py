@@ -7,19 +7,14 @@ that a closed manifold stays one and keeps its genus. Costs are quadrics (Garlan
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
-from typing import Final
-
 import numpy as np
 from numba import njit
 
+from recon3d_runner.bands import in_bands
 from recon3d_runner.engines.nvdiffrec.level_set import compact
 from recon3d_runner.engines.nvdiffrec.remesh import face_normal, vertex_faces
 from recon3d_runner.surface import face_normals
 from recon3d_runner.types import F64, I32
-
-PARTS: Final = 16
-"""Of the faces whose edges are judged side by side."""
 
 
 @njit(cache=True, nogil=True)
@@ -214,13 +209,11 @@ def _collapse_pass(
 
 def _all_edge_costs(vertices: F64, faces: I32, q: F64, pull: float, length_weight: float) -> tuple[F64, I32]:
     """`_edge_costs` of all faces, parts of them side by side."""
-    bounds = np.linspace(0, len(faces), PARTS + 1).astype(int)
 
-    def one(k: int) -> tuple[F64, I32]:
-        return _edge_costs(vertices, faces, q, pull, length_weight, int(bounds[k]), int(bounds[k + 1]))
+    def one(first: int, last: int) -> tuple[F64, I32]:
+        return _edge_costs(vertices, faces, q, pull, length_weight, first, last)
 
-    with ThreadPoolExecutor() as pool:
-        found = list(pool.map(one, range(PARTS)))
+    found = in_bands(one, len(faces))
     return np.concatenate([cost for cost, _ in found]), np.concatenate([code for _, code in found])
 
 
@@ -240,8 +233,10 @@ def decimate(vertices: F64, faces: I32, max_faces: int, uniform: float = 1e-3) -
         cost, code = _all_edge_costs(vertices, faces, q, pull, uniform * mean2)
         # The cheapest third is enough for one pass and keeps the order honest.
         share = max(1, len(cost) // 3)
-        cheapest = np.argpartition(cost, share - 1)[:share] if share < len(cost) else np.arange(len(cost))
-        order = code[cheapest[np.lexsort((code[cheapest], cost[cheapest]))]]
+        dearest = np.partition(cost, share - 1)[share - 1]
+        cheapest = np.nonzero(cost <= dearest)[0]
+        # Codes rise along with the places, so that a stable sort puts equal costs in the order of their codes.
+        order = code[cheapest[np.argsort(cost[cheapest], kind="stable")]]
         budget = max(1, (len(faces) - max_faces + 1) // 2)
         target, done = _collapse_pass(vertices, faces, q, order, budget, pull, longest)
         if done == 0:

@@ -4,18 +4,32 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 from recon3d_contract.errors import Code, Recon3dError
 from recon3d_contract.spec import JobSpec
 
-from recon3d_runner.engines.nvdiffrec import bake, collapse, fusion, geometry, profiles, remesh, repair, texture, unwrap
+from recon3d_runner.bands import in_bands
+from recon3d_runner.engines.nvdiffrec import (
+    bake,
+    collapse,
+    fusion,
+    geometry,
+    plateaus,
+    profiles,
+    remesh,
+    repair,
+    texture,
+    unwrap,
+)
 from recon3d_runner.engines.nvdiffrec.gutters import gutters
-from recon3d_runner.raster import Rasteriser
-from recon3d_runner.raster.cpu import vertex_normals
+from recon3d_runner.engines.nvdiffrec.sight import look
+from recon3d_runner.raster import Rasteriser, TensorRasteriser
 from recon3d_runner.run import Run
 from recon3d_runner.scene.assemble import Scene
-from recon3d_runner.types import F64, I32, TexturedMesh
+from recon3d_runner.surface import vertex_normals
+from recon3d_runner.types import F32, F64, I32, U8, TexturedMesh
 
 PRIOR = 0.3
 """mu of the texture pass: higher values keep the projection's sharpness, lower ones fit noise."""
@@ -24,9 +38,9 @@ PRIOR = 0.3
 def surface(scene: Scene, plan: profiles.Plan, rasteriser: Rasteriser, run: Run) -> tuple[F64, I32]:
     """Stages fuse and geometry: a closed mesh without self-intersections, world units."""
     with run.stage("fuse"):
-        views = [replace(view, depth=None) for view in scene.views] if plan.hull else scene.views
-        prepared = fusion.prepare_all(scene.views)
-        vertices, faces, _ = fusion.fuse(views, plan.voxels, run, prepared)
+        seen, prepared = plateaus.settle(scene.views, fusion.prepare_all(scene.views))
+        views = [replace(view, depth=None) for view in seen] if plan.hull else seen
+        vertices, faces, _ = fusion.fuse(views, plan.voxels, run, prepared, _carver(rasteriser))
         if len(faces) < 100:
             raise Recon3dError(
                 Code.INCONSISTENT_VIEWS,
@@ -40,11 +54,20 @@ def surface(scene: Scene, plan: profiles.Plan, rasteriser: Rasteriser, run: Run)
             faces = remesh.flip(vertices, faces)
     with run.stage("geometry"):
         options = geometry.GeometryOptions(iterations=plan.geometry_iterations)
-        vertices, faces, _ = geometry.refine(vertices, faces, scene.views, prepared, options, rasteriser, run)
+        vertices, faces, _ = geometry.refine(vertices, faces, seen, prepared, options, rasteriser, run)
         vertices, left = repair.repair(vertices, faces)
         if left:
             run.warn("self_intersections", f"{left} pairs of faces still cross after repair.")
     return vertices, faces
+
+
+def _carver(rasteriser: Rasteriser) -> fusion.Carver:
+    """What carves: on the rasteriser's device where it has one."""
+    if isinstance(rasteriser, TensorRasteriser):
+        from recon3d_runner.engines.nvdiffrec.on_device.fusion import carve
+
+        return partial(carve, device=rasteriser.device)
+    return fusion.carve
 
 
 def reconstruct(scene: Scene, spec: JobSpec, rasteriser: Rasteriser, run: Run) -> TexturedMesh:
@@ -55,7 +78,7 @@ def reconstruct(scene: Scene, spec: JobSpec, rasteriser: Rasteriser, run: Run) -
         atlas = unwrap.unwrap(vertices, faces, scene.views, plan.texture_limit, plan.texture_size, rasteriser, run)
     with run.stage("texture"):
         with ThreadPoolExecutor() as pool:
-            looking = pool.map(lambda view: bake.look(vertices, faces, view, rasteriser), scene.views)
+            looking = pool.map(lambda view: look(vertices, faces, view, rasteriser), scene.views)
             texels = bake.texel_map(atlas)
             planning = pool.submit(gutters, texels.face >= 0)
             sights, plan_around = list(looking), planning.result()
@@ -77,5 +100,15 @@ def reconstruct(scene: Scene, spec: JobSpec, rasteriser: Rasteriser, run: Run) -
             rasteriser,
             run,
         )
-    pixels = np.round(np.clip(colour, 0, 1) * 255).astype(np.uint8)
-    return TexturedMesh(vertices, faces, atlas.uv, atlas.uv_faces, pixels, unseen)
+    return TexturedMesh(vertices, faces, atlas.uv, atlas.uv_faces, _to_bytes(colour), unseen)
+
+
+def _to_bytes(colour: F32) -> U8:
+    """[0, 1] floats to bytes, rounded."""
+    out = np.empty(colour.shape, np.uint8)
+
+    def band(first: int, last: int) -> None:
+        out[first:last] = np.round(np.clip(colour[first:last], 0, 1) * 255)
+
+    in_bands(band, len(colour))
+    return out

@@ -9,17 +9,27 @@ less than two voxels.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from numba import njit
 from scipy import ndimage
 from scipy.spatial import cKDTree
 
+from recon3d_runner.bands import in_bands
 from recon3d_runner.engines.nvdiffrec.level_set import extract, keep_solids
 from recon3d_runner.run import Run
-from recon3d_runner.types import F32, F64, I32, View
+from recon3d_runner.types import F32, F64, I32, Camera, View
+
+CLIP: Final = 4.0
+"""Voxels beyond which distances are not told apart."""
+JUMP: Final = 8.0
+"""Pixels of depth between neighbours that are two surfaces, of which the nearer one carves."""
+STEEPEST: Final = 8.0
+"""Slope from which on a surface is taken as seen edge-on."""
 
 
 @dataclass(frozen=True)
@@ -150,41 +160,43 @@ def _carve(
                             surface = (1 - fv) * ((1 - fu) * d00 + fu * d01) + fv * ((1 - fu) * d10 + fu * d11)
                         t = tilt[b, a] / pixel
                         # A sheet seen edge-on: its distance along the ray says little, and only near the surface.
-                        s = max(s, (surface - cz) / np.sqrt(1.0 + min(t, 8.0) ** 2))
+                        s = max(s, (surface - cz) / np.sqrt(1.0 + min(t, STEEPEST) ** 2))
                 field[i, j, k] = max(field[i, j, k], min(s, limit))
 
 
 def carve(views: list[View], prepared: list[Silhouette], origin: F64, step: float, n: int, run: Run) -> F32:
-    """Signed distance on an (n, n, n) grid of spacing `step` from `origin`; clipped to 4 steps, negative inside."""
-    limit = 4 * step
+    """Signed distance on an (n, n, n) grid of spacing `step` from `origin`; clipped to CLIP steps, negative inside."""
+    limit = CLIP * step
     field = np.full((n, n, n), -limit, np.float32)
-    bounds = np.linspace(0, n, 17).astype(int)
-    with ThreadPoolExecutor() as pool:
-        for k, (view, p) in enumerate(zip(views, prepared, strict=True)):
-            camera = view.camera
+    for k, (view, p) in enumerate(zip(views, prepared, strict=True)):
+        camera = view.camera
 
-            def slab(b: int, view: View = view, p: Silhouette = p, camera=camera) -> None:  # type: ignore[no-untyped-def]
-                _carve(
-                    origin,
-                    step,
-                    int(bounds[b]),
-                    int(bounds[b + 1]),
-                    n,
-                    camera.rotation,
-                    camera.translation,
-                    camera.focal(p.distance.shape[0]),
-                    8.0,
-                    limit,
-                    p.distance,
-                    p.depth,
-                    p.tilt,
-                    view.depth is not None,
-                    field,
-                )
+        def slab(first: int, last: int, view: View = view, p: Silhouette = p, camera: Camera = camera) -> None:
+            _carve(
+                origin,
+                step,
+                first,
+                last,
+                n,
+                camera.rotation,
+                camera.translation,
+                camera.focal(p.distance.shape[0]),
+                JUMP,
+                limit,
+                p.distance,
+                p.depth,
+                p.tilt,
+                view.depth is not None,
+                field,
+            )
 
-            list(pool.map(slab, range(16)))
-            run.tick(0.2 + 0.4 * (k + 1) / len(views))
+        in_bands(slab, n)
+        run.tick(0.2 + 0.4 * (k + 1) / len(views))
     return field
+
+
+Carver = Callable[[list[View], list[Silhouette], F64, float, int, Run], F32]
+"""views, prepared, origin, step, n, run: see `carve`."""
 
 
 def bounds(views: list[View]) -> tuple[F64, F64]:
@@ -198,7 +210,8 @@ def bounds(views: list[View]) -> tuple[F64, F64]:
     spans = []
     for view in views:
         size = view.alpha.shape[0]
-        rows, columns = np.nonzero(view.alpha >= 0.25)
+        solid = view.alpha >= 0.25
+        rows, columns = np.nonzero(solid.any(1))[0], np.nonzero(solid.any(0))[0]
         if len(rows):
             tangent = np.tan(np.radians(view.camera.fov_deg) / 2) * 2 / size
             u = (np.array([columns.min() - 1, columns.max() + 2]) - size / 2) * tangent
@@ -229,18 +242,18 @@ def prepare_all(views: list[View]) -> list[Silhouette]:
 
 
 def fuse(
-    views: list[View], resolution: int, run: Run, prepared: list[Silhouette] | None = None
+    views: list[View], resolution: int, run: Run, prepared: list[Silhouette] | None = None, carver: Carver = carve
 ) -> tuple[F64, I32, float]:
     """Carve at `resolution` voxels along the longest side. Returns vertices, faces and the voxel size.
 
-    `prepared` are the views' `prepare_all`, where the caller has them.
+    `prepared` are the views' `prepare_all`, where the caller has them; `carver` is `carve` or does the same elsewhere.
     """
     low, high = bounds(views)
     step = float((high - low).max()) / (resolution - 6)
     origin = (low + high) / 2 - step * (resolution - 1) / 2
     prepared = prepare_all(views) if prepared is None else prepared
     run.tick(0.2)
-    field = carve(views, prepared, origin, step, resolution, run)
+    field = carver(views, prepared, origin, step, resolution, run)
     run.tick(0.8)
     if not field.min() < 0 < field.max():
         return np.zeros((0, 3)), np.zeros((0, 3), np.int32), step

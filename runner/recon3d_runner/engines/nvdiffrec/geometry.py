@@ -23,8 +23,9 @@ from scipy import sparse
 from recon3d_runner.engines.nvdiffrec.fusion import Silhouette
 from recon3d_runner.engines.nvdiffrec.remesh import flip, relax
 from recon3d_runner.raster import Rasteriser, TensorRasteriser, jacobian
-from recon3d_runner.raster.cpu import project, vertex_normals
+from recon3d_runner.raster.cpu import project
 from recon3d_runner.run import Run
+from recon3d_runner.surface import vertex_normals
 from recon3d_runner.types import F64, I32, View
 
 PATIENCE: Final = 3

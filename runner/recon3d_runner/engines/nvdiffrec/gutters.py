@@ -8,7 +8,8 @@ from typing import Final
 import numpy as np
 from numba import njit
 
-from recon3d_runner.types import F32, I32, Bool
+from recon3d_runner.bands import in_bands
+from recon3d_runner.types import F32, F64, I32, Bool
 
 RINGS: Final = 32
 """Texels around a chart that take its colours: what the mip levels in use can reach."""
@@ -68,23 +69,31 @@ def _grow(source: I32, rings: int) -> None:
 
 
 @njit(cache=True, nogil=True)
-def _spread(colour: F32, source: I32, out: F32) -> None:
-    flat, planned, written = colour.reshape(-1, 3), source.ravel(), out.reshape(-1, 3)
+def _sum(flat: F32, planned: I32, first: int, last: int) -> tuple[F64, int]:
+    """Sum and number of the charts' colours among texels [first, last)."""
     total = np.zeros(3)
     count = 0
-    for n in range(planned.shape[0]):
+    for n in range(first, last):
         if planned[n] == n:
             count += 1
             for k in range(3):
                 total[k] += flat[n, k]
-    mean = (total / max(count, 1)).astype(np.float32)
-    for n in range(planned.shape[0]):
+    return total, count
+
+
+@njit(cache=True, nogil=True)
+def _spread(flat: F32, planned: I32, mean: F32, first: int, last: int, out: F32) -> None:
+    for n in range(first, last):
         for k in range(3):
-            written[n, k] = flat[planned[n], k] if planned[n] >= 0 else mean[k]
+            out[n, k] = flat[planned[n], k] if planned[n] >= 0 else mean[k]
 
 
 def spread(colour: F32, plan: Gutters) -> F32:
     """Give gutter texels the colour of a chart's texel nearby, those far from all charts the mean colour."""
-    out: F32 = np.empty_like(colour)
-    _spread(np.ascontiguousarray(colour), plan.source, out)
-    return out
+    flat, planned = np.ascontiguousarray(colour).reshape(-1, 3), plan.source.ravel()
+    sums = in_bands(lambda first, last: _sum(flat, planned, first, last), len(planned))
+    total, count = sum(s for s, _ in sums), sum(n for _, n in sums)
+    mean = np.asarray(total / max(count, 1), np.float32)
+    out: F32 = np.empty_like(flat)
+    in_bands(lambda first, last: _spread(flat, planned, mean, first, last, out), len(planned))
+    return out.reshape(colour.shape)

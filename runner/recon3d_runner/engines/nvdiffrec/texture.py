@@ -20,10 +20,10 @@ from typing import Final
 import numpy as np
 from numba import njit
 
-from recon3d_runner.engines.nvdiffrec.bake import Sight
 from recon3d_runner.engines.nvdiffrec.geometry import CALMER, PATIENCE
 from recon3d_runner.engines.nvdiffrec.gutters import Gutters, spread
 from recon3d_runner.engines.nvdiffrec.sampling import apply, apply_transpose, pyramid, pyramid_transpose
+from recon3d_runner.engines.nvdiffrec.sight import Sight
 from recon3d_runner.engines.nvdiffrec.unwrap import Atlas
 from recon3d_runner.raster import Rasteriser, TensorRasteriser
 from recon3d_runner.raster.cpu import project

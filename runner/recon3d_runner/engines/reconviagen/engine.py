@@ -22,6 +22,7 @@ from scipy.spatial import cKDTree
 from recon3d_runner.engines.nvdiffrec import bake, collapse, profiles, remesh, repair, texture, unwrap
 from recon3d_runner.engines.nvdiffrec.engine import PRIOR
 from recon3d_runner.engines.nvdiffrec.gutters import Gutters, gutters, spread
+from recon3d_runner.engines.nvdiffrec.sight import look
 from recon3d_runner.engines.reconviagen import pins
 from recon3d_runner.engines.reconviagen.align import Alignment, align
 from recon3d_runner.engines.reconviagen.digests import file_sha256
@@ -31,9 +32,9 @@ from recon3d_runner.engines.reconviagen.refine import Shape
 from recon3d_runner.engines.reconviagen.solidify import solidify
 from recon3d_runner.engines.reconviagen.weights import MANIFEST, read_manifest
 from recon3d_runner.raster import Rasteriser
-from recon3d_runner.raster.cpu import vertex_normals
 from recon3d_runner.run import Run
 from recon3d_runner.scene.assemble import Scene
+from recon3d_runner.surface import vertex_normals
 from recon3d_runner.types import F32, F64, I32, Bool, TexturedMesh
 
 CELLS: Final = {"fast": 160, "standard": 256, "high": 320}
@@ -128,7 +129,7 @@ def paint(
         texels = bake.texel_map(atlas)
         around = gutters(texels.face >= 0)
         with ThreadPoolExecutor() as pool:
-            sights = list(pool.map(lambda view: bake.look(vertices, faces, view, rasteriser), scene.views))
+            sights = list(pool.map(lambda view: look(vertices, faces, view, rasteriser), scene.views))
         run.tick(0.15)
         colour, weight = bake.gather(texels, vertices, faces, sights)
         run.tick(0.25)

@@ -11,8 +11,10 @@ import trimesh
 from recon3d_contract.errors import Code
 from recon3d_runner.engines.nvdiffrec import bake, fusion, geometry, texture, unwrap
 from recon3d_runner.engines.nvdiffrec.gutters import gutters
+from recon3d_runner.engines.nvdiffrec.on_device import fusion as carving
 from recon3d_runner.engines.nvdiffrec.on_device import sums
 from recon3d_runner.engines.nvdiffrec.on_device import texture as tensors
+from recon3d_runner.engines.nvdiffrec.sight import look
 from recon3d_runner.raster import Fragments, TensorRasteriser, open_rasteriser
 from recon3d_runner.worker import classify
 
@@ -60,6 +62,23 @@ def test_sums_of_integers_do_not_depend_on_the_order() -> None:
     np.testing.assert_allclose(found[0], exact, atol=1e-7)
 
 
+@pytest.mark.parametrize(("name", "depth"), [("l_block", True), ("sheet", True), ("torus", False)])
+def test_the_carved_field_is_numbas(
+    taken: Any, run: Any, monkeypatch: pytest.MonkeyPatch, name: str, depth: bool
+) -> None:
+    monkeypatch.setattr(carving, "VOXELS", 5 * 40**2)  # slabs that do not divide the grid
+    _, pictures = taken(name, depth=depth)
+    views = pictures.truth
+    prepared = fusion.prepare_all(views)
+    low, high = fusion.bounds(views)
+    step = float((high - low).max()) / 34
+    origin = (low + high) / 2 - step * 39 / 2
+    host = fusion.carve(views, prepared, origin, step, 40, run)
+    device = carving.carve(views, prepared, origin, step, 40, run, DEVICE.device)
+    assert device.dtype == host.dtype
+    np.testing.assert_allclose(device, host, rtol=0, atol=1e-6 * step)
+
+
 @pytest.mark.parametrize(("name", "depth"), [("sphere", True), ("sphere", False), ("blob", True)])
 def test_a_step_is_numpys(taken: Any, name: str, depth: bool) -> None:
     _, pictures = taken(name, depth=depth)
@@ -102,7 +121,7 @@ def painted(taken: Any, run: Any) -> Any:
     v, f, views = thing.vertices, thing.faces, pictures.truth
     atlas = unwrap.unwrap(v, f, views, 1024, None, HOST, run)
     texels = bake.texel_map(atlas)
-    sights = [bake.look(v, f, view, HOST) for view in views]
+    sights = [look(v, f, view, HOST) for view in views]
     colour, weight = bake.gather(texels, v, f, sights)
     filled, _ = bake.fill(texels, f, len(v), colour, weight)
 

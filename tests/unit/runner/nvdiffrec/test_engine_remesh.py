@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from recon3d_runner.engines.nvdiffrec import collapse, remesh
 from recon3d_runner.quality.intersections import self_intersections
 from recon3d_runner.quality.mesh_checks import MeshChecks, check_mesh
-from recon3d_runner.raster.cpu import vertex_normals
+from recon3d_runner.surface import vertex_normals
 
 #      1
 #     /|\        A square bipyramid: 1 and 0 are its tips, 2 3 4 5 its waist.

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from recon3d_runner.engines.nvdiffrec.geometry import edge_table
 from recon3d_runner.raster import jacobian, oracle
-from recon3d_runner.raster.cpu import project, vertex_normals
+from recon3d_runner.raster.cpu import project
+from recon3d_runner.surface import vertex_normals
 from recon3d_runner.types import F64, I32, Camera
 
 SIZE = 40

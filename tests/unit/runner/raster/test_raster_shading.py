@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 from recon3d_runner.raster import kernels
-from recon3d_runner.raster.cpu import AMBIENT, LIGHT, Rendered, mip_pyramid, project, render_textured, vertex_normals
+from recon3d_runner.raster.cpu import AMBIENT, LIGHT, Rendered, mip_pyramid, project, render_textured
+from recon3d_runner.surface import vertex_normals
 from recon3d_runner.types import Camera, TexturedMesh
 
 

@@ -19,8 +19,9 @@ from drawn_objects import Drawn
 from numpy.typing import NDArray
 from PIL import Image
 from recon3d_contract.conventions import POSITION, VIEWS
-from recon3d_runner.raster.cpu import project, rasterize, vertex_normals
+from recon3d_runner.raster.cpu import project, rasterize
 from recon3d_runner.scene.agreement import frames
+from recon3d_runner.surface import vertex_normals
 from recon3d_runner.types import Camera, View
 
 Encoding = Literal["white-near", "black-near", "metric"]

@@ -1,0 +1,62 @@
+"""Walls at one depth level: found within it by the other views' outlines; everything else is left alone."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from recon3d_runner.engines.nvdiffrec import fusion, plateaus
+from recon3d_runner.types import View
+
+STEP = 0.014
+"""Depth of a level: some three pixels."""
+
+
+def rounded(view: View, phase: float) -> View:
+    assert view.depth is not None
+    depth = STEP * (np.floor(view.depth / STEP + phase) + 0.5 - phase)
+    return replace(view, depth=depth.astype(np.float32), depth_step=STEP)
+
+
+def settled(views: list[View]) -> list[View]:
+    found, prepared = plateaus.settle(views, fusion.prepare_all(views))
+    for view, p in zip(found, prepared, strict=True):
+        np.testing.assert_array_equal(view.depth, p.depth)
+    return found
+
+
+@pytest.mark.parametrize("phase", [0.0, 0.3, 0.6])
+def test_a_box_s_walls_are_found(taken: Any, phase: float) -> None:
+    _, pictures = taken("box", size=512)
+    views = [rounded(view, phase) for view in pictures.truth]
+    before, after = [], []
+    for exact, coarse, found in zip(pictures.truth, views, settled(views), strict=True):
+        before.append(abs(float(np.nanmedian(coarse.depth - exact.depth))))
+        after.append(abs(float(np.nanmedian(found.depth - exact.depth))))
+    assert max(before) > 0.25 * STEP
+    assert max(after) < 0.12 * STEP
+
+
+def test_a_wall_stays_within_its_level(taken: Any) -> None:
+    _, pictures = taken("box", size=256)
+    # Outlines that are all wrong by far, as with a wrong angle of view.
+    views = [rounded(replace(view, depth=view.depth + 3 * STEP), 0.0) for view in pictures.truth]
+    for coarse, found in zip(views, settled(views), strict=True):
+        assert np.nanmax(np.abs(found.depth - coarse.depth)) <= 0.5 * STEP + 1e-6
+
+
+def test_fine_depth_and_curved_surfaces_are_left_alone(taken: Any) -> None:
+    for name, change in (("box", lambda v: v), ("sphere", lambda v: replace(v, depth_step=STEP))):
+        _, pictures = taken(name)
+        views = [change(view) for view in pictures.truth]
+        for given, found in zip(views, settled(views), strict=True):
+            np.testing.assert_array_equal(given.depth, found.depth)
+
+
+def test_without_depth_there_is_nothing_to_settle(taken: Any) -> None:
+    _, pictures = taken("box", depth=False)
+    views, prepared = plateaus.settle(pictures.truth, fusion.prepare_all(pictures.truth))
+    assert all(view.depth is None for view in views)
+    assert len(prepared) == 6
