@@ -81,7 +81,9 @@ def _sweep_elsewhere(job: Object, settings: Settings) -> int:
     if ref is None or not below(ref, settings.output_refs):
         return 0
     try:
-        return _sweep_attempts(open_store(ref), open_housekeeping(ref), str(job["metadata"]["uid"]))
+        uid, keeping = str(job["metadata"]["uid"]), open_housekeeping(ref)
+        unfinished = keeping.remove_unfinished(settings.sweep_job_age_s, uid)
+        return unfinished + _sweep_attempts(open_store(ref), keeping, uid)
     except Recon3dError as error:
         _LOG.warning("%s is not swept: %s", ref, error.message)
         return 0

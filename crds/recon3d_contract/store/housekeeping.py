@@ -48,8 +48,11 @@ class Housekeeping(Protocol):
     def remove_upload(self, upload: str, older_than_s: float) -> bool:
         """Remove an upload if it is still that old; return whether it went."""
 
-    def remove_unfinished(self, older_than_s: float) -> int:
-        """Remove what uploads, attempts and removals left half done that long ago; return how many."""
+    def remove_unfinished(self, older_than_s: float, job_uid: str | None = None) -> int:
+        """Remove what uploads, attempts and removals left half done that long ago; return how many.
+
+        With `job_uid`, only that job's attempts.
+        """
 
 
 class FolderHousekeeping:
@@ -89,10 +92,10 @@ class FolderHousekeeping:
         self._remove(path)
         return True
 
-    def remove_unfinished(self, older_than_s: float) -> int:
+    def remove_unfinished(self, older_than_s: float, job_uid: str | None = None) -> int:
         """See Housekeeping.remove_unfinished."""
-        places = [self._inputs, self._jobs]
-        for job in _folders(self._jobs, hidden=False):
+        places = [] if job_uid else [self._inputs, self._jobs]
+        for job in [self._jobs / job_uid] if job_uid else _folders(self._jobs, hidden=False):
             places += [job, job / "attempts"]
         removed = 0
         for place in places:

@@ -8,7 +8,7 @@ import zipfile
 
 import pytest
 from kubecluster.client import eventually
-from recon3d_contract.store import open_store
+from recon3d_contract.store import open_housekeeping, open_store
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(240, func_only=True)]
 TEAM = "s3://results/theirs"
@@ -85,9 +85,12 @@ def test_the_sweep_takes_only_what_was_never_published_of_jobs_that_it_knows(sta
     put(ref, uid, 1, publish=False)
     put(ref, uid, 2)
     put(ref, foreign, 1, publish=False)
+    broken = open_housekeeping(ref)._bucket  # an attempt whose runner died while it sent its files
+    broken.put(f"jobs/{uid}/attempts/3/result.json", b"{}")
     assert sweep(shim, RECON3D_OUTPUT_REFS="s3://results/others")["attempts"] == 0
     swept = sweep(shim)
-    assert (swept["attempts"], swept["jobs"]) == (1, 0)
+    assert (swept["attempts"], swept["jobs"]) == (2, 0)
+    assert broken.folders(f"jobs/{uid}/attempts") == ["2"]
     assert (store.attempts(uid), store.published(uid), store.attempts(foreign)) == ([2], 2, [1])
     chief = shim.client("chief")
     ended(chief)

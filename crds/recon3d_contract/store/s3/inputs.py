@@ -86,10 +86,10 @@ class S3Housekeeping:
         self._bucket.remove(f"inputs/{upload}")
         return True
 
-    def remove_unfinished(self, older_than_s: float) -> int:
+    def remove_unfinished(self, older_than_s: float, job_uid: str | None = None) -> int:
         """See Housekeeping.remove_unfinished: attempts that never became whole; uploads are named by their id."""
         removed = 0
-        for uid in self._bucket.folders("jobs"):
+        for uid in [job_uid] if job_uid else self._bucket.folders("jobs"):
             for attempt in self._bucket.folders(f"jobs/{uid}/attempts"):
                 at = f"jobs/{uid}/attempts/{attempt}"
                 found = list(self._bucket.below(at))
