@@ -95,8 +95,9 @@ def deliver(
         with run.stage("evaluate"):
             measured = _measure(request, scene, mesh, run, facts or {}, cores)
         with run.stage("report"):
-            written.append(aside.submit(write_comparison, scene.views, measured.references, measured.renders, out))
             quality = measured.quality
+            scores = {str(name): view.psnr_foreground for name, view in quality.per_view.items()}
+            written.append(aside.submit(write_comparison, scores, measured.references, measured.renders, out))
             data = ReportData(
                 quality=quality,
                 mesh=mesh,

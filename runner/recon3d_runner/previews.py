@@ -13,9 +13,8 @@ from recon3d_contract import layout
 
 from recon3d_runner import png
 from recon3d_runner.comparison import comparison_sheet
-from recon3d_runner.quality.image_metrics import psnr
 from recon3d_runner.raster.cpu import Rendered, mip_pyramid, render_textured
-from recon3d_runner.types import F32, U8, Camera, TexturedMesh, View
+from recon3d_runner.types import F32, U8, Camera, TexturedMesh
 from recon3d_runner.wireframe import render_wireframe
 
 SIZE: Final = 1024
@@ -95,18 +94,16 @@ def write_previews(
 
 
 def write_comparison(
-    views: Sequence[View], references: Mapping[str, F32], renders: Mapping[str, Rendered], out: Path
+    scores: Mapping[str, float], references: Mapping[str, F32], renders: Mapping[str, Rendered], out: Path
 ) -> Path:
     """Write previews/comparison.png below `out`: input, render and difference of every view.
 
-    references: the inputs over white, (H, H, 3) by view name; renders: at the same resolution.
+    scores: PSNR over the foreground in dB by view name, in the sheet's order; references: the inputs over white,
+    (H, H, 3); renders: at the same resolution.
     """
     (out / "previews").mkdir(exist_ok=True)
-    columns = []
-    for view in views:
-        reference, render = references[view.name], renders[view.name]
-        score = psnr(reference, render.rgb, (view.alpha > 0.5) | (render.alpha > 0.5))
-        columns.append((view.name, f"{score:.1f} dB", reference, render.rgb))
-    sheet = comparison_sheet(columns)
+    sheet = comparison_sheet(
+        [(name, f"{score:.1f} dB", references[name], renders[name].rgb) for name, score in scores.items()]
+    )
     (out / layout.COMPARISON).write_bytes(png.encode(sheet, 6))
     return Path(layout.COMPARISON)

@@ -14,7 +14,7 @@ from recon3d_contract.conventions import POSITION, VIEWS, camera_axes
 from recon3d_runner import previews
 from recon3d_runner.comparison import FULL_SCALE, RAMP, heat, white_border
 from recon3d_runner.raster.cpu import render_textured
-from recon3d_runner.types import Camera, TexturedMesh, View
+from recon3d_runner.types import Camera, TexturedMesh
 from recon3d_runner.wireframe import LINE, render_wireframe
 
 MakeBlob = Callable[..., TexturedMesh]
@@ -96,12 +96,12 @@ def test_wireframe_hides_what_is_behind_and_fades_when_dense(make_blob: MakeBlob
 def test_comparison_sheet(make_blob: MakeBlob, tmp_path: Path) -> None:
     mesh, cameras = make_blob(), axis_cameras()
     renders = {name: render_textured(mesh, camera, 96) for name, camera in cameras.items()}
-    views = [View(name, cameras[name], renders[name].rgb, renders[name].alpha, None) for name in VIEWS]
+    scores = dict.fromkeys(VIEWS, 31.0)
     references = {name: render.rgb for name, render in renders.items()}
-    path = previews.write_comparison(views, references, renders, tmp_path)
+    path = previews.write_comparison(scores, references, renders, tmp_path)
     same = np.asarray(Image.open(tmp_path / path)).astype(int)
     references = dict(references, top=np.clip(references["top"] + 0.2, 0, 1))
-    previews.write_comparison(views, references, renders, tmp_path)
+    previews.write_comparison(scores, references, renders, tmp_path)
     other = np.asarray(Image.open(tmp_path / path)).astype(int)
     assert same.shape == other.shape
     columns = np.flatnonzero((same != other).any(axis=(0, 2)))
