@@ -116,9 +116,13 @@ def _kill_at_random(
     for number in range(kills):
         time.sleep(dice.uniform(0.2, 2.5))
         finish_some()
+        beneath = number in restarts and dice.random() < 0.4
+        if beneath:  # both operators live through it, or end since the Lease cannot be renewed
+            plane.restart_api()
+            pair.revive()
         name = pair.held()
         pair.kill(name)
-        if number in restarts:
+        if number in restarts and not beneath:
             if dice.random() < 0.5:  # the operator begins while there is no API server
                 plane.programs["kube-apiserver"].stop(signal.SIGKILL)
                 pair.revive()

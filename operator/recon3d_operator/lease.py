@@ -18,10 +18,10 @@ from recon3d_operator.cluster.port import Object
 from recon3d_operator.cluster.refusals import ApiError, Kind
 
 _LOG: Final = logging.getLogger(__name__)
-DURATION_S: Final = 5.0
-_RENEW_S: Final = 1.5
-_GIVE_UP_S: Final = 3.5
-_LOOK_S: Final = 0.5
+DURATION_S: Final = 4.0
+_RENEW_S: Final = 1.0
+_GIVE_UP_S: Final = 3.0
+_LOOK_S: Final = 0.25
 
 
 class LeaseLostError(RuntimeError):

@@ -101,7 +101,8 @@ def test_a_restarted_container_takes_its_own_lease_at_once(start_operator, admin
     eventually(lambda: "is held as a" in first.log.read_text(), what="it holds the lease")
     first.stop(signal.SIGKILL)
     again = start_operator(**lease)
-    eventually(lambda: "is held as a" in again.log.read_text(), seconds=4.5, what="it holds the lease again")
+    eventually(lambda: "health and metrics" in again.log.read_text(), what="it stands by")
+    eventually(lambda: "is held as a" in again.log.read_text(), seconds=3.0, what="it holds the lease again")
 
 
 def test_a_holder_whose_lease_was_taken_ends(start_operator, admin):
