@@ -8,6 +8,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/recon3d
 BLENDER := $(CACHE)/blender
+RECONVIAGEN := $(CACHE)/reconviagen
 
 PROFILE ?= standard
 DEVICE ?= auto
@@ -73,6 +74,16 @@ test: env ## lint, types, import rules, then every test: units, cluster, chart o
 test-unit: env ## the tests that need no cluster, without lint
 	@requirements/system.sh test
 	@$(PYTEST) -m "not cluster and not e2e" $(ARGS)
+
+# Where the code cannot be fetched, the tests that need it say so and are left out.
+.PHONY: test-reconviagen
+test-reconviagen: env ## ReconViaGen's real pins on Python 3.10, its code with tiny random weights (6 GB the first time)
+	@requirements/env.sh $(RECONVIAGEN)/env requirements/runner-reconviagen.txt --python 3.10
+	@tests/integration/reconviagen/checkout.sh $(RECONVIAGEN)/code
+	@RECON3D_TEST_RECONVIAGEN_PYTHON=$${RECON3D_TEST_RECONVIAGEN_PYTHON:-$(RECONVIAGEN)/env/bin/python} \
+		RECON3D_TEST_RECONVIAGEN=$${RECON3D_TEST_RECONVIAGEN:-$$(ls -d $(RECONVIAGEN)/code 2>/dev/null)} \
+		$(BIN)/python -m pytest -rs tests/integration/reconviagen \
+		tests/unit/runner/reconviagen/test_reconviagen_interface.py $(ARGS)
 
 .PHONY: test-cluster
 test-cluster: env ## the tests on a real API server and a real node (finds, downloads or builds its binaries: minutes)

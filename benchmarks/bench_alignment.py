@@ -1,6 +1,8 @@
 """Throws deformed meshes into random frames and counts how many the alignment brings back.
 
-    python benchmarks/bench_alignment.py [--count 50] [--cases DIR] [--device cpu|cuda] [--no-depth] [--out FILE.md]
+    python benchmarks/bench_alignment.py [--count 50] [--cases DIR] [--device cpu|cuda] [--no-depth] [--part 1/4]
+        [--rows PART.jsonl]
+    python benchmarks/bench_alignment.py --join PART.jsonl ... --out FILE.md
 
 Each mesh is photographed by six cameras, then bent, melted and recoloured like a generated one (made_meshes.py),
 turned, scaled and moved at random, and aligned. Cases (folders with input/ and truth/mesh.ply) come first: their views
@@ -14,9 +16,10 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +28,7 @@ from made_meshes import Made, generated, made
 from recon3d_contract.conventions import POSITION, VIEWS
 from recon3d_contract.spec import JobSpec
 from recon3d_runner.engines.device import cpu_name
-from recon3d_runner.engines.reconviagen.align import Alignment, align
+from recon3d_runner.engines.reconviagen.align import align
 from recon3d_runner.engines.reconviagen.refine import Shape
 from recon3d_runner.engines.reconviagen.similarity import Similarity, from_quaternions
 from recon3d_runner.raster import Rasteriser, open_rasteriser
@@ -63,7 +66,9 @@ class Row:
     degrees: float
     percent: float
     seconds: float
-    found: Alignment
+    iou: float
+    depth_error: float | None
+    margin: float
 
     @property
     def back(self) -> bool:
@@ -118,15 +123,19 @@ def of_case(folder: Path, depth: bool) -> tuple[Made, list[View]]:
     return thing, views
 
 
-def things(count: int, cases: Path | None, depth: bool) -> Iterator[tuple[Made, list[View]]]:
-    """All meshes with their views, the cases first."""
+def things(count: int, cases: Path | None, depth: bool) -> Iterator[tuple[str, Callable[[], tuple[Made, list[View]]]]]:
+    """Name all meshes, the cases first, each with what makes it and its views."""
     folders = sorted(p.parent.parent for p in cases.glob("*/truth/mesh.ply")) if cases else []
-    for folder in folders[:count]:
-        if (folder / "input/depth_renders").is_dir() or not depth:
-            yield of_case(folder, depth)
-    for number in range(count - len(folders[:count])):
-        thing = made(number)
-        yield thing, photograph(thing, depth)
+    folders = [folder for folder in folders if not depth or (folder / "input/depth_renders").is_dir()][:count]
+    for folder in folders:
+        yield folder.name, partial(of_case, folder, depth)
+    for number in range(count - len(folders)):
+
+        def make(number: int = number) -> tuple[Made, list[View]]:
+            thing = made(number)
+            return thing, photograph(thing, depth)
+
+        yield f"made-{number}", make
 
 
 def measure(thing: Made, views: list[View], number: int, rasteriser: Rasteriser) -> Row:
@@ -143,7 +152,8 @@ def measure(thing: Made, views: list[View], number: int, rasteriser: Rasteriser)
     found = align(Shape(own, thing.faces, colours), views, rasteriser, Quiet())
     seconds = time.perf_counter() - started
     off = 100 * abs(found.pose.scale / truth.scale - 1)
-    return Row(thing.name, found.pose.angle_to(truth), off, seconds, found)
+    angle = found.pose.angle_to(truth)
+    return Row(thing.name, angle, off, seconds, found.iou, found.depth_error, found.runner_up)
 
 
 def table(rows: list[Row], device: str, depth: bool) -> str:
@@ -161,12 +171,32 @@ def table(rows: list[Row], device: str, depth: bool) -> str:
         "| --- | --- | --- | --- | --- | --- | --- |",
     ]
     for r in rows:
-        error = "" if r.found.depth_error is None else f"{r.found.depth_error:.2f}"
+        error = "" if r.depth_error is None else f"{r.depth_error:.2f}"
         lines.append(
-            f"| {r.name} | {r.degrees:.2f} | {r.percent:.2f} | {r.found.iou:.3f} | {error} | {r.seconds:.1f} |"
+            f"| {r.name} | {r.degrees:.2f} | {r.percent:.2f} | {r.iou:.3f} | {error} | {r.seconds:.1f} |"
             f" {'yes' if r.back else 'no'} |"
         )
     return "\n".join(lines) + "\n"
+
+
+def measured(a: argparse.Namespace, rasteriser: Rasteriser) -> Iterator[tuple[int, Row]]:
+    """Measure this part's meshes, the cases first; number and row of each."""
+    part, parts = (int(word) for word in a.part.split("/"))
+    warm = False
+    for number, (name, make) in enumerate(things(a.count, a.cases, not a.no_depth)):
+        if number % parts != part - 1:
+            continue
+        thing, views = make()
+        if not warm:
+            measure(thing, views, number, rasteriser)  # kernels are compiled, the device is woken
+            warm = True
+        r = measure(thing, views, number, rasteriser)
+        print(
+            f"[align] {name}: {r.degrees:.3f} deg, {r.percent:.3f} %, IoU {r.iou:.3f}, {r.seconds:.1f} s,"
+            f" margin {r.margin:.2f}{'' if r.back else '  NOT BACK'}",
+            flush=True,
+        )
+        yield number, r
 
 
 def main() -> int:
@@ -176,31 +206,38 @@ def main() -> int:
     parser.add_argument("--cases", type=Path)
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--no-depth", action="store_true")
+    parser.add_argument("--part", default="1/1", help="2/5 measures the second fifth of the meshes")
+    parser.add_argument("--rows", type=Path, help="a file that takes each row as JSON, as it is measured")
+    parser.add_argument("--join", type=Path, nargs="+", help="make the table of such files instead")
     parser.add_argument("--out", type=Path)
     a = parser.parse_args()
-    rasteriser = open_rasteriser(a.device)
-    rows = []
-    for number, (thing, views) in enumerate(things(a.count, a.cases, not a.no_depth)):
-        if not number:
-            measure(thing, views, number, rasteriser)  # kernels are compiled, the device is woken
-        rows.append(measure(thing, views, number, rasteriser))
-        r = rows[-1]
-        print(
-            f"[align] {r.name}: {r.degrees:.3f} deg, {r.percent:.3f} %, IoU {r.found.iou:.3f}, {r.seconds:.1f} s,"
-            f" margin {r.found.runner_up:.2f}{'' if r.back else '  NOT BACK'}",
-            flush=True,
-        )
-    if a.device == "cuda":
-        import torch
-
-        device = torch.cuda.get_device_name()
+    if a.join:
+        given = [json.loads(line) for path in a.join for line in path.read_text().splitlines()]
+        given.sort(key=lambda row: int(row["number"]))
+        device, depth = given[0]["device"], given[0]["depth"]
+        rows = [Row(**row["row"]) for row in given]
     else:
-        device = f"{cpu_name()}, CPU"
-    text = table(rows, device, not a.no_depth)
+        device, depth, rows = device_name(a.device), not a.no_depth, []
+        for number, row in measured(a, open_rasteriser(a.device)):
+            rows.append(row)
+            if a.rows:
+                with a.rows.open("a") as file:
+                    line = {"number": number, "device": device, "depth": depth, "row": asdict(row)}
+                    file.write(json.dumps(line) + "\n")
+    text = table(rows, device, depth)
     print(text)
     if a.out:
         a.out.write_text(text)
     return int(sum(not row.back for row in rows) > len(rows) / 50)
+
+
+def device_name(device: str) -> str:
+    """Return what computes, in words."""
+    if device == "cuda":
+        import torch
+
+        return f"{torch.cuda.get_device_name()}, torch {torch.__version__}"
+    return f"{cpu_name()}, CPU"
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ class Made:
     """(V, 3) sRGB in [0, 1]."""
 
 
-def _paint(points: F64, rng: np.random.Generator) -> F64:
+def paint(points: F64, rng: np.random.Generator) -> F64:
     """Patches and gradients, the same on no two sides."""
     colour = np.full(points.shape, 0.5)
     for _ in range(6):
@@ -191,7 +191,7 @@ def made(number: int) -> Made:
     kind = list(KINDS)[number % len(KINDS)]
     rng = np.random.default_rng(1000 + number)
     v, f = _fine(KINDS[kind](rng))
-    return Made(f"{kind}-{number}", v, f, _paint(v, rng))
+    return Made(f"{kind}-{number}", v, f, paint(v, rng))
 
 
 def generated(thing: Made, rng: np.random.Generator, bend: float = 0.012, smooth: int = 6) -> tuple[F64, F64]:

@@ -52,7 +52,7 @@ def align(shape: Shape, views: list[View], rasteriser: Rasteriser, run: Run) -> 
     margin = _margin(ranked, shape, middle, rasteriser)
     pose = refine(shape, ranked[0], large, rasteriser, 10, 8.0)
     run.tick(1.0)
-    return _measure(shape, pose, views, margin, rasteriser)
+    return measure(shape, pose, views, margin, rasteriser)
 
 
 def _ranked(poses: list[Similarity], shape: Shape, views: list[Sight], rasteriser: Rasteriser) -> list[Similarity]:
@@ -68,7 +68,8 @@ def _margin(ranked: list[Similarity], shape: Shape, views: list[Sight], rasteris
     return float((next_best - best) / max(best, 1e-9))
 
 
-def _measure(shape: Shape, pose: Similarity, views: list[View], margin: float, rasteriser: Rasteriser) -> Alignment:
+def measure(shape: Shape, pose: Similarity, views: list[View], margin: float, rasteriser: Rasteriser) -> Alignment:
+    """Return how well `shape` fits the views in `pose`, whoever found it."""
     fine = sights(views, 512)
     fit = judge(shape, pose, fine, rasteriser)
     off, gaps = [], []

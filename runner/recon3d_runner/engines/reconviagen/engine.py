@@ -24,23 +24,27 @@ from recon3d_runner.engines.nvdiffrec.engine import PRIOR
 from recon3d_runner.engines.nvdiffrec.gutters import Gutters, gutters, spread
 from recon3d_runner.engines.nvdiffrec.sight import look
 from recon3d_runner.engines.reconviagen import pins
-from recon3d_runner.engines.reconviagen.align import Alignment, align
+from recon3d_runner.engines.reconviagen.align import Alignment, align, measure
 from recon3d_runner.engines.reconviagen.digests import file_sha256
 from recon3d_runner.engines.reconviagen.generate import Model, generate
 from recon3d_runner.engines.reconviagen.interface import Generated
 from recon3d_runner.engines.reconviagen.refine import Shape
+from recon3d_runner.engines.reconviagen.similarity import Similarity
 from recon3d_runner.engines.reconviagen.solidify import solidify
 from recon3d_runner.engines.reconviagen.weights import MANIFEST, read_manifest
 from recon3d_runner.raster import Rasteriser
 from recon3d_runner.run import Run
 from recon3d_runner.scene.assemble import Scene
 from recon3d_runner.surface import vertex_normals
-from recon3d_runner.types import F32, F64, I32, Bool, TexturedMesh
+from recon3d_runner.types import F32, F64, I32, Bool, TexturedMesh, View
 
 CELLS: Final = {"fast": 160, "standard": 256, "high": 320}
 """Of the closed surface along its longest side; the official mesh comes from 256."""
 ALIGN_FACES: Final = 20_000
 POOR_IOU: Final = 0.8
+WORN: Final = 0.01
+"""The part of silhouette IoU that repair may cost."""
+STAYS: Final = Similarity(1.0, np.eye(3), np.zeros(3))
 
 
 @dataclass(frozen=True)
@@ -69,11 +73,37 @@ def reconstruct(scene: Scene, spec: JobSpec, rasteriser: Rasteriser, run: Run, h
         vertices, faces, own = _closed(made, plan.faces, CELLS[spec.profile])
         run.tick(0.2)
         found = _aligned(vertices, faces, own, scene, rasteriser, run)
-        vertices, left = repair.repair(found.pose.apply(vertices), faces)
+        vertices, fit = settled(found, vertices, faces, scene.views, rasteriser, run)
+        if fit.iou < POOR_IOU:
+            run.warn(
+                "generated_shape_differs",
+                f"The generated shape does not fit the views: its silhouettes cover {100 * fit.iou:.0f} % of theirs.",
+            )
+    mesh = paint(vertices, faces, own, scene, plan, rasteriser, run)
+    return Outcome(mesh, _facts(fit, found.pose.scale, made), versions)
+
+
+def settled(
+    found: Alignment, vertices: F64, faces: I32, views: list[View], rasteriser: Rasteriser, run: Run
+) -> tuple[F64, Alignment]:
+    """Put the mesh into the world and repair its crossings. Returns its vertices, and how well they fit there.
+
+    Repair smooths where faces cross. A shape full of handles crosses everywhere, and would be smoothed to a crumple:
+    crossings are the lesser fault then.
+    """
+
+    def fit(points: F64) -> Alignment:
+        return measure(Shape(points, faces, None), STAYS, views, found.runner_up, rasteriser)
+
+    aligned: F64 = found.pose.apply(vertices).astype(np.float32).astype(np.float64)
+    repaired, left = repair.repair(aligned, faces)
+    before, after = fit(aligned), fit(repaired)
+    if after.iou >= before.iou - WORN:
         if left:
             run.warn("self_intersections", f"{left} pairs of faces still cross after repair.")
-    mesh = paint(vertices, faces, own, scene, plan, rasteriser, run)
-    return Outcome(mesh, _facts(found, made), versions)
+        return repaired, after
+    run.warn("self_intersections", "The generated surface crosses itself in more places than can be repaired.")
+    return aligned, before
 
 
 def _closed(made: Generated, max_faces: int, cells: int) -> tuple[F64, I32, F64 | None]:
@@ -105,11 +135,6 @@ def _aligned(vertices: F64, faces: I32, own: F64 | None, scene: Scene, rasterise
         raise Recon3dError(
             Code.INCONSISTENT_VIEWS, "The six silhouettes have no common solid: carving them leaves nothing."
         ) from error
-    if found.iou < POOR_IOU:
-        run.warn(
-            "generated_shape_differs",
-            f"The generated shape does not fit the views: its silhouettes cover {100 * found.iou:.0f} % of theirs.",
-        )
     return found
 
 
@@ -171,13 +196,13 @@ def _filled(
     return spread(whole, around), unseen
 
 
-def _facts(found: Alignment, made: Generated) -> dict[str, float | int | bool | str | None]:
+def _facts(found: Alignment, scale: float, made: Generated) -> dict[str, float | int | bool | str | None]:
     return {
         "alignment_iou": round(found.iou, 4),
         "alignment_outline_px": round(found.outline_px, 3) if np.isfinite(found.outline_px) else None,
         "alignment_depth_error_pct": None if found.depth_error is None else round(found.depth_error, 3),
         "alignment_margin": round(min(found.runner_up, 100.0), 3),
-        "alignment_scale": round(found.pose.scale, 6),
+        "alignment_scale": round(scale, 6),
         "generated_voxels": made.voxels,
         "generated_faces": len(made.faces),
     }

@@ -29,7 +29,6 @@ PACKAGES: Final = {
     "torchvision": "0.19.0",
     "xformers": "0.0.27.post2",
     "spconv": "2.3.6",
-    "transformers": "4.46.3",
     "huggingface_hub": "0.33.4",
 }
 """Versions that the official code asks for; others are a warning."""

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -73,6 +74,12 @@ class Fit(NamedTuple):
     def total(self) -> float:
         """What poses are compared by."""
         return 2 * self.outline + self.depth + 0.6 * self.colour
+
+
+@cache
+def _pool() -> ThreadPoolExecutor:
+    """Threads for the six views, kept: a step takes milliseconds, and starting threads is not much less."""
+    return ThreadPoolExecutor(6)
 
 
 def draw(world: F64, faces: I32, sight: Sight, rasteriser: Rasteriser) -> Drawn:
@@ -178,8 +185,7 @@ def _equations(
     shape: Shape, world: F64, views: list[Sight], rasteriser: Rasteriser, gate: float
 ) -> tuple[F64, F64] | None:
     """Matrix (7, 7) and right-hand side of one step about the vertices' mean; None where nothing is to be seen."""
-    with ThreadPoolExecutor() as pool:
-        drawn = list(pool.map(lambda sight: draw(world, shape.faces, sight, rasteriser), views))
+    drawn = list(_pool().map(lambda sight: draw(world, shape.faces, sight, rasteriser), views))
     if not any(len(seen.rows) for seen in drawn):
         return None
     centre = world.mean(0)
@@ -198,8 +204,7 @@ def _equations(
             _colour(drawn[k], views[k], own[k], tone, into)
         return into
 
-    with ThreadPoolExecutor() as pool:
-        parts = list(pool.map(one, range(len(views))))
+    parts = list(_pool().map(one, range(len(views))))
     matrix: F64 = np.sum([p.matrix for p in parts], axis=0)
     # A whisper of damping: what no residual fixes (the turn of a sphere) stays as it is.
     matrix = matrix + np.diag(1e-6 * np.diag(matrix) + 1e-9 * np.trace(matrix))
@@ -244,8 +249,7 @@ def judge(shape: Shape, pose: Similarity, views: list[Sight], rasteriser: Raster
         own = _own_colours(seen, shape)[inside] if shape.colours is not None else np.zeros((0, 3))
         return both, either, error, own, sight.rgb[seen.rows[inside], seen.columns[inside]]
 
-    with ThreadPoolExecutor() as pool:
-        parts = list(pool.map(one, views))
+    parts = list(_pool().map(one, views))
     both, either = sum(p[0] for p in parts), sum(p[1] for p in parts)
     errors = np.concatenate([p[2] for p in parts])
     with_depth = any(view.depth is not None for view in views)

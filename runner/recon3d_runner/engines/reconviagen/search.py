@@ -6,9 +6,11 @@ middle; the best different ones are brought closer by matching nearest points, t
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
+from numba import njit
 from scipy import ndimage
 from scipy.spatial import cKDTree
 
@@ -95,12 +97,88 @@ def _turns(mesh: Cloud, world: Cloud) -> F64:
     return np.concatenate([axis_turns(), [b.T @ flip @ a for flip in flips], spread_rotations(TURNS)])
 
 
-def _mismatch(pose: Similarity, mesh: Cloud, world: Cloud, thin: int = 3) -> float:
+def _mismatch(pose: Similarity, mesh: Cloud, world: Cloud) -> float:
     """Mean distance both ways, of the mesh's size, large ones cut off."""
     limit = 0.3 * world.spread
-    there = np.minimum(world.away(pose.apply(mesh.points[::thin])), limit).mean()
-    back = np.minimum(mesh.away(pose.undo(world.points[::thin])) * pose.scale, limit).mean()
+    there = np.minimum(world.away(pose.apply(mesh.points)), limit).mean()
+    back = np.minimum(mesh.away(pose.undo(world.points)) * pose.scale, limit).mean()
     return float((there + back) / world.spread)
+
+
+@njit(cache=True, nogil=True)
+def _away(x: float, y: float, z: float, origin: F64, step: float, distance: F32) -> float:
+    """As Cloud.away, for one place."""
+    beyond = 0.0
+    at = np.empty(3, np.int64)
+    for k in range(3):
+        place = (x, y, z)[k]
+        index = np.round((place - origin[k]) / step)
+        inside = min(max(index, 0.0), GRID - 1.0)
+        beyond = max(beyond, abs(index - inside))
+        at[k] = int(inside)
+    return float(distance[at[0], at[1], at[2]] + beyond * step)
+
+
+@njit(cache=True, nogil=True)
+def _mismatches(
+    turns: F64,
+    scale: float,
+    points: F64,
+    middle: F64,
+    origin: F64,
+    step: float,
+    distance: F32,
+    world_points: F64,
+    world_middle: F64,
+    world_origin: F64,
+    world_step: float,
+    world_distance: F32,
+    limit: float,
+    found: F64,
+) -> None:
+    """Fill `found` (N,): _mismatch, times the spread, of every turn (N, 3, 3) about the middles."""
+    for t in range(turns.shape[0]):
+        turn = turns[t]
+        there = back = 0.0
+        for p in range(points.shape[0]):
+            x, y, z = points[p, 0] - middle[0], points[p, 1] - middle[1], points[p, 2] - middle[2]
+            d = _away(
+                scale * (turn[0, 0] * x + turn[0, 1] * y + turn[0, 2] * z) + world_middle[0],
+                scale * (turn[1, 0] * x + turn[1, 1] * y + turn[1, 2] * z) + world_middle[1],
+                scale * (turn[2, 0] * x + turn[2, 1] * y + turn[2, 2] * z) + world_middle[2],
+                world_origin,
+                world_step,
+                world_distance,
+            )
+            there += min(d, limit)
+        for p in range(world_points.shape[0]):
+            x = (world_points[p, 0] - world_middle[0]) / scale
+            y = (world_points[p, 1] - world_middle[1]) / scale
+            z = (world_points[p, 2] - world_middle[2]) / scale
+            d = _away(
+                turn[0, 0] * x + turn[1, 0] * y + turn[2, 0] * z + middle[0],
+                turn[0, 1] * x + turn[1, 1] * y + turn[2, 1] * z + middle[1],
+                turn[0, 2] * x + turn[1, 2] * y + turn[2, 2] * z + middle[2],
+                origin,
+                step,
+                distance,
+            )
+            back += min(scale * d, limit)
+        found[t] = there / points.shape[0] + back / world_points.shape[0]
+
+
+def _roughly(turns: F64, scale: float, mesh: Cloud, world: Cloud, thin: int = 3) -> list[Similarity]:
+    """All turns about the middles as poses, the best first."""
+    found = np.empty(len(turns))
+    a, b = mesh, world
+    _mismatches(
+        turns, scale,
+        np.ascontiguousarray(a.points[::thin]), a.middle, a.origin, a.step, a.distance,
+        np.ascontiguousarray(b.points[::thin]), b.middle, b.origin, b.step, b.distance,
+        0.3 * world.spread, found,
+    )  # fmt: skip
+    order = np.argsort(found, kind="stable")
+    return [Similarity(scale, turns[k], world.middle - scale * turns[k] @ mesh.middle) for k in order]
 
 
 def _closer(pose: Similarity, mesh: Cloud, world: Cloud, rounds: int) -> Similarity:
@@ -148,20 +226,11 @@ def different(poses: list[Similarity], count: int, degrees: float) -> list[Simil
 
 def starts(mesh: Cloud, world: Cloud, run: Run, tried: int = 60, kept: int = 24) -> list[Similarity]:
     """Return up to `kept` rough poses, the best first."""
-    scale = world.spread / mesh.spread
-    poses = []
-    turns = _turns(mesh, world)
-    for k, turn in enumerate(turns):
-        pose = Similarity(scale, turn, world.middle - scale * turn @ mesh.middle)
-        poses.append((_mismatch(pose, mesh, world), k, pose))
-        if k % 512 == 0:
-            run.tick(0.2 * k / len(turns))
-    poses.sort(key=lambda entry: entry[:2])
-    best = different([pose for _, _, pose in poses], tried, 8.0)
-    closer = []
-    for k, pose in enumerate(best):
-        pose = _closer(pose, mesh, world, 25)
-        closer.append((_mismatch(pose, mesh, world, thin=1), k, pose))
-        run.tick(0.2 + 0.3 * (k + 1) / len(best))
-    closer.sort(key=lambda entry: entry[:2])
-    return different([pose for _, _, pose in closer], kept, 3.0)
+    best = different(_roughly(_turns(mesh, world), world.spread / mesh.spread, mesh, world), tried, 8.0)
+    run.tick(0.2)
+    with ThreadPoolExecutor() as pool:
+        closer = list(pool.map(lambda pose: _closer(pose, mesh, world, 25), best))
+        gaps = list(pool.map(lambda pose: _mismatch(pose, mesh, world), closer))
+    run.tick(0.5)
+    order = sorted(range(len(closer)), key=lambda k: (gaps[k], k))
+    return different([closer[k] for k in order], kept, 3.0)

@@ -57,8 +57,8 @@ def test_a_deformed_mesh_is_brought_back(number: int, depth: bool) -> None:
     row = bench_alignment.measure(thing, bench_alignment.photograph(thing, depth), number, open_rasteriser("cpu"))
     assert row.degrees < 0.5 if depth else row.degrees < 1.5
     assert row.percent < 0.5 if depth else row.percent < 1.5
-    assert row.found.iou > 0.9
-    assert (row.found.depth_error is None) == (not depth)
+    assert row.iou > 0.9
+    assert (row.depth_error is None) == (not depth)
 
 
 def test_a_shape_that_does_not_fit_says_so(run: Recorder) -> None:

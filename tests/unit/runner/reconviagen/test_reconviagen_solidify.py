@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import trimesh
-from recon3d_runner.engines.reconviagen.solidify import inside_votes, solidify
+from recon3d_runner.engines.inside import inside_votes
+from recon3d_runner.engines.reconviagen.solidify import solidify
 
 
 def ball(radius: float = 0.4, at: tuple[float, float, float] = (0, 0, 0)) -> trimesh.Trimesh:
