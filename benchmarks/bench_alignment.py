@@ -24,7 +24,7 @@ from pathlib import Path
 
 import numpy as np
 import trimesh
-from made_meshes import Made, generated, made
+from made_meshes import Made, generated, made, subdivided
 from recon3d_contract.conventions import POSITION, VIEWS
 from recon3d_contract.spec import JobSpec
 from recon3d_runner.engines.device import cpu_name
@@ -115,8 +115,11 @@ def of_case(folder: Path, depth: bool) -> tuple[Made, list[View]]:
     views = build_scene(folder / "input", JobSpec(), Quiet()).views
     truth = json.loads((folder / "truth/cameras.json").read_text())
     mesh = trimesh.load(folder / "truth/mesh.ply", process=False)
-    vertices = np.array(mesh.vertices, np.float64) / float(truth["distance"])  # calibration's unit is the distance
-    faces = np.ascontiguousarray(mesh.faces, np.int32)
+    # Flat sides may be two triangles, and melting and painting are done at the vertices.
+    unit = float(truth["distance"])  # calibration's unit is the distance
+    radius = float(np.linalg.norm(np.ptp(mesh.vertices, axis=0))) / 2
+    vertices, faces = subdivided(mesh, 0.06 * radius)
+    vertices /= unit
     thing = Made(folder.name, vertices, faces, sampled(vertices, views))
     if not depth:
         views = [View(v.name, v.camera, v.rgb, v.alpha, None) for v in views]

@@ -175,15 +175,20 @@ KINDS: dict[str, Callable[[np.random.Generator], Any]] = {
 }
 
 
-def _fine(mesh: trimesh.Trimesh, longest: float = 0.06) -> tuple[F64, I32]:
+def subdivided(mesh: trimesh.Trimesh, longest: float) -> tuple[F64, I32]:
+    """Cut edges until none is longer than `longest`."""
+    v, f = trimesh.remesh.subdivide_to_size(np.array(mesh.vertices, np.float64), mesh.faces, longest)
+    merged = trimesh.Trimesh(v, f, process=False)
+    merged.merge_vertices(merge_tex=True, merge_norm=True)
+    return np.array(merged.vertices, np.float64), np.ascontiguousarray(merged.faces, np.int32)
+
+
+def _fine(mesh: trimesh.Trimesh) -> tuple[F64, I32]:
     """Within the unit ball, edges short enough that colours at the vertices show the paint."""
     v = np.array(mesh.vertices, np.float64)
     v -= (v.min(0) + v.max(0)) / 2
     v /= np.linalg.norm(v, axis=1).max()
-    v, f = trimesh.remesh.subdivide_to_size(v, mesh.faces, longest)
-    merged = trimesh.Trimesh(v, f, process=False)
-    merged.merge_vertices(merge_tex=True, merge_norm=True)
-    return np.array(merged.vertices, np.float64), np.ascontiguousarray(merged.faces, np.int32)
+    return subdivided(trimesh.Trimesh(v, mesh.faces, process=False), 0.06)
 
 
 def made(number: int) -> Made:

@@ -54,6 +54,11 @@ RULES: Final[Mapping[str, tuple[Rule, ...]]] = {
             "or both",
         ),
         Rule(
+            "self.engine == 'both' || !has(self.nvdiffrec) || !has(self.nvdiffrec.prior) "
+            "|| self.nvdiffrec.prior != 'reconviagen'",
+            "nvdiffrec.prior reconviagen needs engine both; set engine to both, or another prior",
+        ),
+        Rule(
             "self.limits.softSeconds < self.deadlines.activeSeconds",
             "limits.softSeconds must be less than deadlines.activeSeconds (default 7500), so that a run can end "
             "cleanly before it is ended; raise the one or lower the other",

@@ -208,8 +208,9 @@ class NvdiffrecSettings(JobModel):
     """The part of the iterations that the geometry pass takes; the texture pass takes the rest."""
     resolution: Annotated[int, Field(ge=32, le=1024)] | None = None
     """Voxels along the longest side of the fusion grid; None is the profile's."""
-    prior: Literal["auto", "fusion", "hull"] = "auto"
-    """The surface that the geometry pass starts from: fused depth, or the silhouettes' visual hull."""
+    prior: Literal["auto", "fusion", "hull", "reconviagen"] = "auto"
+    """The surface that the geometry pass starts from: fused depth, or the silhouettes' visual hull. `reconviagen` is
+    fused depth, emptied where no view sees and the other engine's mesh is not (engine `both` only)."""
 
 
 class ReconviagenSettings(JobModel):
@@ -252,10 +253,18 @@ class JobSpec(JobModel):
     reconviagen: ReconviagenSettings = Field(default_factory=ReconviagenSettings)
     limits: Limits = Field(default_factory=Limits)
 
+    @model_validator(mode="after")
+    def _prior_is_made(self) -> JobSpec:
+        if self.nvdiffrec.prior == "reconviagen" and self.engine != "both":
+            raise ValueError("nvdiffrec.prior reconviagen needs engine both")
+        return self
+
     @property
     def engines(self) -> tuple[EngineName, ...]:
-        """The engines to run, in order."""
-        return ENGINES if self.engine == "both" else (self.engine,)
+        """The engines to run, in order: one that another one's prior comes from is first."""
+        if self.engine != "both":
+            return (self.engine,)
+        return ("reconviagen", "nvdiffrec") if self.nvdiffrec.prior == "reconviagen" else ENGINES
 
     def to_json(self) -> str:
         """Return the JSON of what was given; `parse_job` reads it back to an equal job."""

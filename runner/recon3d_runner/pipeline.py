@@ -23,6 +23,7 @@ from recon3d_contract.result import Notice
 from recon3d_runner.engines import reconviagen
 from recon3d_runner.engines.device import choose, peak_gpu_bytes
 from recon3d_runner.engines.nvdiffrec import engine as nvdiffrec
+from recon3d_runner.engines.nvdiffrec.prior import Prior
 from recon3d_runner.export import export_glb, export_others
 from recon3d_runner.glb import read_glb
 from recon3d_runner.previews import write_comparison, write_previews
@@ -59,8 +60,12 @@ def reconstruct(request: EngineRequest, run: Run) -> EngineResult:
         home = Path(os.environ[reconviagen.HOME])
         made = adapter.reconstruct(scene, request.spec, rasteriser, run, home, request.device)
         return deliver(request, scene, made.mesh, run, made.facts, made.versions)
-    mesh = nvdiffrec.reconstruct(scene, request.spec, rasteriser, run)
-    return deliver(request, scene, mesh, run)
+    prior = None
+    if request.prior is not None:
+        other = read_glb(request.prior)
+        prior = Prior(other.vertices, other.faces)
+    mesh = nvdiffrec.reconstruct(scene, request.spec, rasteriser, run, prior)
+    return deliver(request, scene, mesh, run, None if prior is None else {"prior": request.spec.nvdiffrec.prior})
 
 
 def deliver(

@@ -27,6 +27,8 @@ class EngineRequest:
     """Exists and is empty; every file of the engine goes here and nowhere else."""
     manifest: dict[str, Any]
     """The contract's account of the input: file names, sizes, bit depths, SHA-256, warnings."""
+    prior: Path | None = None
+    """Another engine's finished mesh.glb of the same input, where the job asks for it and there is one."""
 
 
 @dataclass(frozen=True)

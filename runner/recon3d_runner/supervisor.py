@@ -23,7 +23,7 @@ from typing import Any, Final
 from recon3d_contract.errors import Code, ErrorInfo, Recon3dError
 from recon3d_contract.inputs import InputManifest
 from recon3d_contract.job import spec_hash
-from recon3d_contract.layout import RESULT, RUN_LOG
+from recon3d_contract.layout import MESH_GLB, RESULT, RUN_LOG
 from recon3d_contract.result import Artifact, Conclusion, EngineEntry, Notice, Result, Timings, conclude
 from recon3d_contract.spec import EngineName
 
@@ -150,6 +150,7 @@ class Supervisor:
         )
 
     def _request(self, name: EngineName, folders: Folders, out: Path) -> dict[str, Any]:
+        prior = self._prior(name, folders)
         return {
             "engine": name,
             "spec": json.loads(self._task.spec.to_json()),
@@ -157,7 +158,19 @@ class Supervisor:
             "input_dir": str(folders.input.resolve()),
             "out_dir": str(out),
             "manifest": self._manifest.to_dict() if self._manifest else {},
+            "prior": str(prior) if prior else None,
         }
+
+    def _prior(self, name: EngineName, folders: Folders) -> Path | None:
+        """Return the other engine's mesh where the job wants it as a prior; a warning where that is none to go by."""
+        if name != "nvdiffrec" or self._task.spec.nvdiffrec.prior != "reconviagen":
+            return None
+        entry = self._entries.get("reconviagen")
+        if entry is not None and entry.verdict in ("normal", "warning"):
+            return folders.result.resolve() / "reconviagen" / MESH_GLB
+        why = entry.error.message if entry is not None and entry.error is not None else "It has no result."
+        self._warn("prior_unavailable", f"reconviagen gave no prior; what no view sees is closed smoothly. {why}")
+        return None
 
     def _environment(self, scratch: Path) -> dict[str, str]:
         kept = {key: value for key, value in self._task.environment.items() if key not in _WITHHELD}

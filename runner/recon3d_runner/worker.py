@@ -165,6 +165,7 @@ def work(raw: dict[str, Any], events: Events) -> None:
         input_dir=Path(raw["input_dir"]),
         out_dir=Path(raw["out_dir"]),
         manifest=raw["manifest"],
+        prior=Path(raw["prior"]) if raw.get("prior") else None,
     )
     # By name: the pipeline loads torch, and this module is imported where there is none.
     reconstruct = importlib.import_module("recon3d_runner.pipeline").reconstruct

@@ -46,6 +46,7 @@ def test_defaults(create):
         ({"input": {"pvc": {"claimName": "c", "path": "../x"}}}, "must be relative"),
         ({"engine": "nvdiffrec", "reconviagen": {"slatSteps": 3}}, "engine that is not chosen"),
         ({"engine": "reconviagen", "nvdiffrec": {"iterations": 30}}, "engine that is not chosen"),
+        ({"nvdiffrec": {"prior": "reconviagen"}}, "set engine to both, or another prior"),
         ({"limits": {"softSeconds": 9000}}, "raise the one or lower the other"),
         ({"depth": {"near": 2, "far": 1}}, "depth.near must be less than depth.far"),
         ({"depth": {"encoding": "white-near", "unitM": 0.001}}, "set depth.encoding to metric"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,22 @@ def test_the_first_engines_failure_leaves_the_second_ones_result(pod: Pod, parts
     assert error is not None
     codes = {"raise:cuda": "GPU_OUT_OF_MEMORY", "raise:coded": "INCONSISTENT_VIEWS", "poor": "QUALITY_BELOW_THRESHOLD"}
     assert error.code.value == codes.get(mode, "INTERNAL")
+
+
+def test_the_first_containers_mesh_is_the_second_ones_prior(pod: Pod, parts: Path) -> None:
+    pod.spec["nvdiffrec"] = {"prior": "reconviagen"}
+    first(pod, parts)
+    assert last(pod, parts).returncode == 0
+    request = json.loads((pod.folder / "notes" / "began-nvdiffrec").read_text())["request"]
+    prior, own = Path(request["prior"]), Path(request["out_dir"])
+    assert prior == own.parent / "reconviagen" / "mesh.glb"
+    assert {file.path.split("/")[0] for file in pod.store.files(UID, 1)} >= {"nvdiffrec", "reconviagen"}
+
+
+def test_a_first_container_that_died_is_no_prior(pod: Pod, parts: Path) -> None:
+    pod.spec["nvdiffrec"] = {"prior": "reconviagen"}
+    assert last(pod, parts, RECON3D_LOST="reconviagen=OUT_OF_MEMORY").returncode == 0
+    assert "prior_unavailable" in {warning.code for warning in pod.result(1).warnings}
 
 
 def test_the_second_engines_failure_leaves_the_first_ones_result(pod: Pod, parts: Path) -> None:

@@ -74,6 +74,7 @@ WRONG: dict[str, tuple[dict[str, Any], str, str]] = {
     "range": ({"depth": {"near": 2, "far": 1}}, "depth", "near must be less than far"),
     "unit": ({"depth": {"encoding": "white-near", "unitM": 0.1}}, "depth", "metric encoding"),
     "iterations": ({"nvdiffrec": {"iterations": 0}}, "nvdiffrec.iterations", "greater than or equal to 2"),
+    "a prior that nobody makes": ({"nvdiffrec": {"prior": "reconviagen"}}, "", "prior reconviagen needs engine both"),
     "not an object": ({"mesh": []}, "mesh", "object with named fields"),
     "no source": ({"input": {}}, "input", "exactly one of"),
     "two sources": ({"input": {"path": "x", "builtin": "example"}}, "input", "both path and builtin"),
@@ -159,6 +160,12 @@ def test_face_limits(mesh: dict[str, Any], limit: int | None) -> None:
 @pytest.mark.parametrize(("engine", "engines"), [("nvdiffrec", 1), ("reconviagen", 1), ("both", 2)])
 def test_engines_in_order(engine: str, engines: int) -> None:
     assert len(parse_job({"engine": engine}).engines) == engines
+
+
+def test_the_engine_that_makes_the_prior_is_first() -> None:
+    assert parse_job({"engine": "both"}).engines == ("nvdiffrec", "reconviagen")
+    prior = {"engine": "both", "nvdiffrec": {"prior": "reconviagen"}}
+    assert parse_job(prior).engines == ("reconviagen", "nvdiffrec")
 
 
 def test_settings() -> None:

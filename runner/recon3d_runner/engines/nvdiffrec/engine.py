@@ -24,6 +24,7 @@ from recon3d_runner.engines.nvdiffrec import (
     unwrap,
 )
 from recon3d_runner.engines.nvdiffrec.gutters import gutters
+from recon3d_runner.engines.nvdiffrec.prior import Prior, hidden
 from recon3d_runner.engines.nvdiffrec.sight import look
 from recon3d_runner.raster import Rasteriser, TensorRasteriser
 from recon3d_runner.run import Run
@@ -35,12 +36,16 @@ PRIOR = 0.3
 """mu of the texture pass: higher values keep the projection's sharpness, lower ones fit noise."""
 
 
-def surface(scene: Scene, plan: profiles.Plan, rasteriser: Rasteriser, run: Run) -> tuple[F64, I32]:
+def surface(
+    scene: Scene, plan: profiles.Plan, rasteriser: Rasteriser, run: Run, prior: Prior | None = None
+) -> tuple[F64, I32]:
     """Stages fuse and geometry: a closed mesh without self-intersections, world units."""
     with run.stage("fuse"):
         seen, prepared = plateaus.settle(scene.views, fusion.prepare_all(scene.views))
         views = [replace(view, depth=None) for view in seen] if plan.hull else seen
-        vertices, faces, _ = fusion.fuse(views, plan.voxels, run, prepared, _carver(rasteriser))
+        unseen = hidden(prior, seen, prepared, rasteriser, run)
+        carver = _carver(rasteriser) if unseen is None else unseen.carver(_carver(rasteriser))
+        vertices, faces, _ = fusion.fuse(views, plan.voxels, run, prepared, carver)
         if len(faces) < 100:
             raise Recon3dError(
                 Code.INCONSISTENT_VIEWS,
@@ -54,7 +59,8 @@ def surface(scene: Scene, plan: profiles.Plan, rasteriser: Rasteriser, run: Run)
             faces = remesh.flip(vertices, faces)
     with run.stage("geometry"):
         options = geometry.GeometryOptions(iterations=plan.geometry_iterations)
-        vertices, faces, _ = geometry.refine(vertices, faces, seen, prepared, options, rasteriser, run)
+        held = None if unseen is None else unseen.held(vertices, faces)
+        vertices, faces, _ = geometry.refine(vertices, faces, seen, prepared, options, rasteriser, run, held)
         vertices, left = repair.repair(vertices, faces)
         if left:
             run.warn("self_intersections", f"{left} pairs of faces still cross after repair.")
@@ -70,10 +76,12 @@ def _carver(rasteriser: Rasteriser) -> fusion.Carver:
     return fusion.carve
 
 
-def reconstruct(scene: Scene, spec: JobSpec, rasteriser: Rasteriser, run: Run) -> TexturedMesh:
-    """Run the engine on calibrated views."""
+def reconstruct(
+    scene: Scene, spec: JobSpec, rasteriser: Rasteriser, run: Run, prior: Prior | None = None
+) -> TexturedMesh:
+    """Run the engine on calibrated views; `prior` says what is empty where no view sees."""
     plan = profiles.plan(spec)
-    vertices, faces = surface(scene, plan, rasteriser, run)
+    vertices, faces = surface(scene, plan, rasteriser, run, prior)
     with run.stage("unwrap"):
         atlas = unwrap.unwrap(vertices, faces, scene.views, plan.texture_limit, plan.texture_size, rasteriser, run)
     with run.stage("texture"):

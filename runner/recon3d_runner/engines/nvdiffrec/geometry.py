@@ -31,6 +31,8 @@ from recon3d_runner.types import F64, I32, View
 PATIENCE: Final = 3
 """Steps out of the finite numbers that a run may take."""
 CALMER: Final = 10.0
+HOLD: Final = 1.0
+"""mu where the surface is held, relative to the mean data weight of a vertex."""
 
 
 @dataclass(frozen=True)
@@ -157,9 +159,7 @@ def _assemble(blocks: F64, rhs: F64, faces: I32, count: int) -> tuple[sparse.csr
     return matrix, vector
 
 
-def _conjugate_gradient(
-    data: sparse.csr_matrix, b: sparse.csr_matrix, lam: float, mu: float, rhs: F64, its: int
-) -> F64:
+def _conjugate_gradient(data: sparse.csr_matrix, b: sparse.csr_matrix, lam: float, mu: F64, rhs: F64, its: int) -> F64:
     """Solve (data + lam B'B + mu I) d = rhs, Jacobi preconditioned, from zero."""
     bt = b.T.tocsr()
     diagonal = data.diagonal() + lam * np.asarray(b.multiply(b).sum(0)).ravel() + mu
@@ -203,9 +203,10 @@ class _OnHost:
         prepared: list[Silhouette],
         options: GeometryOptions,
         rasteriser: Rasteriser,
+        held: F64,
     ) -> None:
         self.faces, self.views, self.prepared = faces, views, prepared
-        self.options, self.rasteriser = options, rasteriser
+        self.options, self.rasteriser, self.held = options, rasteriser, held
         self.edges, self.wings = edge_table(faces)
 
     def solve(self, vertices: F64, normals: F64, gate: float, smooth: float) -> tuple[F64, float, int]:
@@ -226,21 +227,27 @@ class _OnHost:
         bend = _Smoothness(vertices, self.edges, normals)
         mean_weight = max(float(data.diagonal().mean()), 1e-12)
         lam = smooth * mean_weight
-        load = vector - lam * (bend.matrix.T @ bend.curvature)
-        step = _conjugate_gradient(data, bend.matrix, lam, 1e-4 * mean_weight, load, self.options.cg_iterations)
+        held = self.held
+        load = vector - lam * (bend.matrix.T @ (bend.curvature * (1.0 - held)))
+        mu = mean_weight * (1e-4 + HOLD * held)
+        step = _conjugate_gradient(data, bend.matrix, lam, mu, load, self.options.cg_iterations)
         return step, loss, used
 
 
 def _solvers(
-    views: list[View], prepared: list[Silhouette], options: GeometryOptions, rasteriser: Rasteriser
+    views: list[View],
+    prepared: list[Silhouette],
+    options: GeometryOptions,
+    rasteriser: Rasteriser,
+    held: F64,
 ) -> Callable[[I32], Solver]:
     """What makes the solver of a mesh: on the rasteriser's device where it has one."""
     if isinstance(rasteriser, TensorRasteriser):
         from recon3d_runner.engines.nvdiffrec.on_device.geometry import OnDevice, targets
 
         images = targets(views, prepared, rasteriser.device)
-        return lambda faces: OnDevice(faces, edge_table(faces), images, options, rasteriser)
-    return lambda faces: _OnHost(faces, views, prepared, options, rasteriser)
+        return lambda faces: OnDevice(faces, edge_table(faces), images, options, rasteriser, held, HOLD)
+    return lambda faces: _OnHost(faces, views, prepared, options, rasteriser, held)
 
 
 def refine(
@@ -251,14 +258,17 @@ def refine(
     options: GeometryOptions,
     rasteriser: Rasteriser,
     run: Run,
+    held: F64 | None = None,
 ) -> tuple[F64, I32, list[float]]:
     """Run pass 1. Returns vertices, faces (edges may have been flipped) and the loss per iteration.
+
+    held: (V,) 1 where the surface keeps place and curvature unless the data say otherwise, 0 where it flattens.
 
     Where a step leaves the finite numbers, the pass goes on from the last good surface with CALMER times the
     smoothing, PATIENCE times at most; then FloatingPointError.
     """
     losses: list[float] = []
-    make = _solvers(views, prepared, options, rasteriser)
+    make = _solvers(views, prepared, options, rasteriser, np.zeros(len(vertices)) if held is None else held)
     solver = make(faces)
     pixel = float(np.linalg.norm(views[0].camera.centre)) / views[0].camera.focal(prepared[0].distance.shape[0])
     ratio = options.smooth_end / options.smooth

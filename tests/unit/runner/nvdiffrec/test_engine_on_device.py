@@ -79,20 +79,25 @@ def test_the_carved_field_is_numbas(
     np.testing.assert_allclose(device, host, rtol=0, atol=1e-6 * step)
 
 
-@pytest.mark.parametrize(("name", "depth"), [("sphere", True), ("sphere", False), ("blob", True)])
-def test_a_step_is_numpys(taken: Any, name: str, depth: bool) -> None:
+@pytest.mark.parametrize(
+    ("name", "depth", "held"), [("sphere", True, 0), ("sphere", False, 0), ("blob", True, 0), ("sphere", False, 1)]
+)
+def test_a_step_is_numpys(taken: Any, name: str, depth: bool, held: int) -> None:
     _, pictures = taken(name, depth=depth)
     vertices, faces, views, prepared = surface(pictures)
     normals = fusion_normals(vertices, faces)
+    hold = held * np.clip(2 * vertices[:, 2], 0, 1)
     found = []
     for rasteriser in (HOST, DEVICE):
-        make = geometry._solvers(views, prepared, geometry.GeometryOptions(), rasteriser)
+        make = geometry._solvers(views, prepared, geometry.GeometryOptions(), rasteriser, hold)
         found.append(make(faces).solve(vertices, normals, 1.0, 3.0))
     (ours, loss, used), (theirs, loss_there, used_there) = found
     assert used == used_there > 100
     assert loss == pytest.approx(loss_there, rel=1e-6)
     assert np.abs(ours).max() > 1e-3
     np.testing.assert_allclose(theirs, ours, atol=1e-5 * np.abs(ours).max())
+    if held:
+        assert np.abs(ours)[hold == 1].mean() < np.abs(ours)[hold == 0].mean()
 
 
 def fusion_normals(vertices: Any, faces: Any) -> Any:

@@ -100,8 +100,12 @@ class OnDevice:
         views: list[Target],
         options: GeometryOptions,
         rasteriser: TensorRasteriser,
+        held: F64,
+        hold: float,
     ) -> None:
         self.mesh = Mesh(faces, *edges, rasteriser.device)
+        self.held = torch.from_numpy(held).to(rasteriser.device)
+        self.hold = hold
         self.views = views
         self.options = options
         self.rasteriser = rasteriser
@@ -153,7 +157,7 @@ class OnDevice:
         ours, theirs = cosine / mesh.degree[:, None], cosine / mesh.degree[mesh.next]
         curvature = (((x[mesh.next] * on[..., None]).sum(1) / mesh.degree[:, None] - x) * n).sum(1)
         mean = diagonal.mean().clamp(min=1e-12)
-        lam, mu = smooth * mean, 1e-4 * mean
+        lam, mu = smooth * mean, mean * (1e-4 + self.hold * self.held)
 
         def bend(v: Tensor) -> Tensor:
             return (ours * v[mesh.next]).sum(1) - v
@@ -166,7 +170,7 @@ class OnDevice:
             return data + lam * unbend(bend(v)) + mu * v
 
         inverse = 1.0 / (diagonal + lam * (1.0 + theirs.square().sum(1)) + mu)
-        residual = load - lam * unbend(curvature)
+        residual = load - lam * unbend(curvature * (1.0 - self.held))
         d = torch.zeros_like(residual)
         z = inverse * residual
         p = z
