@@ -168,10 +168,8 @@ class Controller:
 
     async def _webhook(self, job: Object) -> tuple[Fact | None, Recon3dError | None]:
         """Return whether the job's webhook can be signed, and why the job may not use the Secret that it names."""
-        wanted = job["spec"].get("webhook") and self.settings.webhooks
-        if not wanted or not self.settings.serves(job["metadata"]["namespace"]):
-            return None, None
-        return await webhook_ready(self.cluster, job)
+        looks = self.settings.webhooks and self.settings.serves(job["metadata"]["namespace"])
+        return await webhook_ready(self.cluster, job) if looks and job["spec"].get("webhook") else (None, None)
 
     def _decide(self, key: Key, job: Object, refused: Recon3dError | None = None, hook: Fact | None = None) -> Decision:
         refresh = key in self._refresh
