@@ -4,11 +4,13 @@ numba keeps a kernel under its source's hash and the processor that it was compi
 an image's kernels are made for a processor by name (`x86-64-v3`: every server since 2015), a run copies them into its
 private folder, and a processor that lacks an instruction set compiles its own as everywhere else.
 
-    python -m recon3d_runner.kernels FOLDER     compile them into FOLDER, at the build of an image
+    python -m recon3d_runner.kernels FOLDER [KEPT]   compile them into FOLDER, at the build of an image; KEPT keeps them
+                                                     from build to build
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -16,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
@@ -28,6 +31,8 @@ _EXTENSIONS: Final = ("avx", "avx2", "bmi", "bmi2", "cx16", "f16c", "fma", "fxsr
                       "sahf", "sse", "sse2", "sse3", "sse4.1", "sse4.2", "ssse3", "xsave")  # fmt: skip
 # As /proc/cpuinfo calls the youngest of them; whoever has these has the others.
 _PROOF: Final = frozenset({"avx2", "bmi1", "bmi2", "f16c", "fma", "movbe"})
+_SMALL: Final = ("nvdiffrec.resolution=64", "mesh.max_faces=4000")
+_KEPT: Final = 3
 _SETTINGS: Final = ("NUMBA_CACHE_DIR", "NUMBA_CPU_NAME", "NUMBA_CPU_FEATURES")
 
 
@@ -62,19 +67,43 @@ def cache(environment: Mapping[str, str], scratch: Path, cpuinfo: Path = Path("/
     return {} if writable else {"NUMBA_CACHE_DIR": str(place)}
 
 
-def compile_into(folder: Path) -> None:
-    """Fill `folder` with every kernel that runs use, by running them: sixteen-bit depth, eight-bit depth, and none."""
-    environment = {**os.environ, **target(), "NUMBA_CACHE_DIR": str(folder)}
-    folder.mkdir(parents=True, exist_ok=True)
+def digest() -> str:
+    """Return what all kernels are, in a word: numba looks at one kernel's file, though others are compiled into it."""
+    texts = [path.read_bytes() for path in sorted(Path(__file__).parent.rglob("*.py"))]
+    named = [text for text in texts if b"numba" in text or b"kernel" in text]
+    return hashlib.sha256(b"\0".join([*named, sys.version.encode(), CPU_NAME.encode()])).hexdigest()[:12]
+
+
+def compile_into(folder: Path, kept: Path | None = None) -> None:
+    """Fill `folder` with every kernel that runs use, by running them: sixteen-bit depth, eight-bit depth, and none.
+
+    In `kept` are those of earlier builds; with the same kernels, all that is left is to run.
+    """
+    place = folder if kept is None else kept / digest()
+    place.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as temporary:
-        for source in _small_inputs(Path(temporary)):
-            out = source.with_suffix(".out")
-            command = [str(Path(sys.executable).parent / "recon3d-runner"), "run", str(source), "--out", str(out)]
-            done = subprocess.run([*command, "--profile", "fast", "--device", "cpu"], env=environment, check=False)
-            error = json.loads((out / "result.json").read_text()).get("error")
-            # So small a picture may be judged a failure; its kernels are compiled by then.
-            if done.returncode and (error or {}).get("code") != "QUALITY_BELOW_THRESHOLD":
-                raise SystemExit(f"kernels: the run of {source.name} failed: {error}")
+        inputs = _small_inputs(Path(temporary))
+        _run(inputs[0], place)  # most are compiled here, once
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(lambda source: _run(source, place), inputs[1:]))
+    if place != folder:
+        shutil.copytree(place, folder, dirs_exist_ok=True)
+        for old in sorted(place.parent.iterdir(), key=lambda path: path.stat().st_mtime)[:-_KEPT]:
+            shutil.rmtree(old)
+
+
+def _run(source: Path, place: Path) -> None:
+    environment = {**os.environ, **target(), "NUMBA_CACHE_DIR": str(place)}
+    out = source.with_suffix(".out")
+    command = [str(Path(sys.executable).parent / "recon3d-runner"), "run", str(source), "--out", str(out)]
+    small = [part for setting in _SMALL for part in ("--set", setting)]
+    done = subprocess.run(
+        [*command, "--profile", "fast", "--device", "cpu", *small], env=environment, check=False, stdout=sys.stderr
+    )
+    error = json.loads((out / "result.json").read_text()).get("error")
+    # So small a picture may be judged a failure; its kernels are compiled by then.
+    if done.returncode and (error or {}).get("code") != "QUALITY_BELOW_THRESHOLD":
+        raise SystemExit(f"kernels: the run of {source.name} failed: {error}")
 
 
 def _small_inputs(folder: Path) -> list[Path]:
@@ -97,4 +126,4 @@ def _small_inputs(folder: Path) -> list[Path]:
 
 
 if __name__ == "__main__":
-    compile_into(Path(sys.argv[1]))
+    compile_into(*map(Path, sys.argv[1:]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -58,3 +59,32 @@ def test_numba_compiles_for_the_processor_that_is_named(tmp_path: Path):
         check=True, timeout=100,
     )  # fmt: skip
     assert (done.stdout.strip(), done.stderr) == (kernels.CPU_NAME, "")
+
+
+def test_another_checkout_finds_the_kernels_of_this_one(tmp_path: Path):
+    """The same package at two places: the second one compiles nothing."""
+    script = "from recon3d_runner import one; print(one.twice(21.0))"
+    source = "from recon3d_runner.quality.jit import kernel\n\n@kernel\ndef twice(x):\n    return 2 * x\n"
+    for place in ("here", "there"):
+        package = tmp_path / place / "recon3d_runner"
+        (package / "quality").mkdir(parents=True)
+        for name in ("__init__.py", "numba_place.py", "quality/__init__.py", "quality/jit.py"):
+            shutil.copy(Path(kernels.__file__).parent / name, package / name)
+        (package / "one.py").write_text(source)
+        done = subprocess.run(
+            [sys.executable, "-c", script],
+            env={
+                **os.environ, "PYTHONPATH": str(tmp_path / place), "NUMBA_CACHE_DIR": str(tmp_path / "kept"),
+                "NUMBA_CACHE_LOCATOR_CLASSES": "recon3d_runner.numba_place.InPackage", "NUMBA_DEBUG_CACHE": "1",
+            },
+            capture_output=True, text=True, check=True, timeout=100,
+        )  # fmt: skip
+        assert "42.0" in done.stdout
+        assert ("data saved" in done.stdout) == (place == "here"), done.stdout
+    assert "data loaded" in done.stdout
+    assert [path.name for path in (tmp_path / "kept").iterdir()] == ["one"]
+
+
+def test_the_digest_follows_every_kernel_s_file():
+    assert kernels.digest() == kernels.digest()
+    assert len(kernels.digest()) == 12
