@@ -2,13 +2,15 @@
 
 The node offers one GPU of a device plugin; nobody computes on it. So the runner's image has one layer more: a
 `recon3d-runner` that takes the CPU although it is told `cuda`, and a small example (256 pixels), so that a job takes
-seconds. Operator, API, chart, queue and store are what a user gets.
+seconds. It is the image of both engines; it has no weights, so reconviagen ends in it with an error of its own, or dies
+as told. Operator, API, chart, queue and store are what a user gets.
 """
 
 from __future__ import annotations
 
 import base64
 import io
+import itertools
 import json
 import os
 import subprocess
@@ -22,21 +24,26 @@ from typing import Any
 
 from kubecluster.binaries import ensure
 from kubecluster.builds import ROOT, Image, build
-from kubecluster.client import eventually
+from kubecluster.client import Refused, eventually
 from kubecluster.images import with_layer
 from kubecluster.installed import CHART, NAMESPACE, RELEASE, helm, install
-from kubecluster.node import Cluster
+from kubecluster.node import Cluster, Right
 from PIL import Image as Picture
 
 FULL = "full"
 """A namespace whose store has next to no room."""
-WRAPPER = b'#!/bin/sh\nRECON3D_DEVICE=cpu exec /opt/recon3d/bin/recon3d-runner "$@"\n'
+WRAPPER = b"""#!/bin/sh
+case "$RECON3D_ENGINE $RECON3D_JOB" in "reconviagen "*'"seed":'*139*) exit 139 ;; esac
+RECON3D_DEVICE=cpu exec /opt/recon3d/bin/recon3d-runner "$@"
+"""
+DIES = 139
+"""The seed of a job whose container of reconviagen is to die at once."""
 PLACE = "/opt/recon3d/e2e"
 VALUES = (
-    "--set=licenses.nvdiffrast.acceptNonCommercial=true",
+    "--set=licenses.nvdiffrast.acceptNonCommercial=true,licenses.reconviagen.acceptNonCommercial=true",
     f"--set=jobs.namespaces={{{NAMESPACE},{FULL}}}",
     "--set=jobs.gpus=1,jobs.createNamespaces=true",
-    "--set=runner.cpu=500m,runner.memory=2Gi,runner.shm=64Mi,runner.scratch=2Gi",
+    "--set=runner.cpu=500m,runner.memory=3Gi,runner.shm=64Mi,runner.scratch=2Gi",
     "--set-string=store.pvc.storageClassName=",
     "--set=store.pvc.size=1Mi",
     "--set=api.service.type=NodePort",
@@ -57,12 +64,22 @@ def small_example() -> dict[str, bytes]:
 
 def small_zip(**changes: bytes | None) -> bytes:
     """That as a ZIP; `changes` replace files by their stems with dots as __, None leaves one out."""
+    example = small_example()
+    files = {name: changes.get(name.removesuffix(".png").replace("/", "__"), data) for name, data in example.items()}
+    return packed({name: data for name, data in files.items() if data is not None})
+
+
+def full_zip() -> bytes:
+    """The bundled example as it is."""
+    folder = ROOT / "examples/input"
+    return packed({str(file.relative_to(folder)): file.read_bytes() for file in sorted(folder.rglob("*.png"))})
+
+
+def packed(files: Mapping[str, bytes]) -> bytes:
     buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as packed:
-        for name, data in small_example().items():
-            key = name.removesuffix(".png").replace("/", "__")
-            if changes.get(key, data) is not None:
-                packed.writestr(name, changes.get(key, data) or b"")
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, data in files.items():
+            archive.writestr(name, data)
     return buffer.getvalue()
 
 
@@ -96,7 +113,9 @@ class World:
     # --- the administrator
 
     def install(self, *values: str, chart: Path = CHART) -> float:
-        return install(self.environment, self.images, *VALUES, *values, chart=chart)
+        runner = self.images["runner"]
+        both = ("--set=image.reconviagen.repository=runner", f"--set-string=image.reconviagen.tag={runner.tag}")
+        return install(self.environment, self.images, *VALUES, *both, *values, chart=chart)
 
     def helm(self, *arguments: str) -> str:
         return helm(self.environment, *arguments)
@@ -112,6 +131,23 @@ class World:
     def pods(self, part: str, namespace: str = NAMESPACE) -> list[dict[str, Any]]:
         selector = f"app.kubernetes.io/name=recon3d-{part}"
         return self.client.items(f"/api/v1/namespaces/{namespace}/pods?labelSelector={selector}")
+
+    def rights(self, part: str) -> set[Right]:
+        """What the installation grants to the account of `operator`, `api` or `sweeper`, anywhere."""
+        api = "/apis/rbac.authorization.k8s.io/v1"
+        found: set[Right] = set()
+        for binding in (*self.client.items(f"{api}/rolebindings"), *self.client.items(f"{api}/clusterrolebindings")):
+            accounts = [
+                subject["name"] for subject in binding.get("subjects", ()) if subject["kind"] == "ServiceAccount"
+            ]
+            if accounts == [f"{RELEASE}-{part}"]:
+                ref, namespace = binding["roleRef"], binding["metadata"].get("namespace")
+                place = f"{api}/namespaces/{namespace}/roles" if ref["kind"] == "Role" else f"{api}/clusterroles"
+                for rule in self.client.get(f"{place}/{ref['name']}")["rules"]:
+                    for verb, group, name in itertools.product(rule["verbs"], rule["apiGroups"], rule["resources"]):
+                        resource, _, sub = name.partition("/")
+                        found.add((verb, group, resource, sub))
+        return found
 
     # --- jobs
 
@@ -159,6 +195,13 @@ class World:
             return status if progress.get("percent") and stage in ("", progress.get("stage")) else None
 
         return eventually(told, seconds=seconds, what=f"{name} tells of its progress") or {}
+
+    def uid(self, path: str) -> str:
+        """The uid of an object; nothing if it is not there."""
+        try:
+            return str(self.client.get(path)["metadata"]["uid"])
+        except Refused:
+            return ""
 
     def reason(self, name: str, kind: str = "QuotaReserved", namespace: str = NAMESPACE) -> str:
         conditions = self.status(name, namespace).get("conditions") or []

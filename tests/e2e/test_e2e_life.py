@@ -8,25 +8,25 @@ import time
 import zipfile
 
 import pytest
-from e2e_world import FULL, NAMESPACE, ROOT, World, seconds_between, small_zip
+from e2e_world import DIES, FULL, NAMESPACE, ROOT, World, full_zip, seconds_between, small_zip
 from kubecluster.client import eventually
 
 pytestmark = [pytest.mark.e2e, pytest.mark.needs("node", "images", "helm"), pytest.mark.timeout(900, func_only=True)]
 OVERHEAD_S = 5.0
 
 
-def test_the_installation_is_ready(world: World):
+def test_the_installation_is_ready(world: World, figure):
     for part in ("operator", "api"):
         (pod,) = world.pods(part)
         conditions = {c["type"]: c["lastTransitionTime"] for c in pod["status"]["conditions"]}
         seconds = seconds_between(pod["status"]["startTime"], conditions["Ready"])
-        print(f"{part} ready {seconds:.0f} s after its Pod's start")
+        figure(f"{part} ready {seconds:.0f} s after its Pod's start")
         assert seconds < 30
     status, text = world.rest("GET", "/health")
     assert status == 200, text
 
 
-def test_kubectl_apply_wait_and_the_result_is_in_the_store(world: World):
+def test_kubectl_apply_wait_and_the_result_is_in_the_store(world: World, figure):
     job = (ROOT / "examples/job.yaml").read_text()
     began = time.monotonic()
     world.kubectl("apply", "-n", NAMESPACE, "-f", "-", text=job)
@@ -37,28 +37,50 @@ def test_kubectl_apply_wait_and_the_result_is_in_the_store(world: World):
     assert status["summary"]["psnr"] == pytest.approx(result["summary"]["psnr"], abs=0.01)
     assert result["provenance"]["licences_accepted"] == ["nvdiffrast"]
     overhead = wall - float(status["summary"]["seconds"])
-    print(f"apply -> Completed {wall:.1f} s, the runner's own {status['summary']['seconds']:.1f} s: {overhead:.1f} s")
+    figure(f"apply -> Completed {wall:.1f} s, the runner's own {status['summary']['seconds']:.1f} s: {overhead:.1f} s")
     assert status["summary"]["verdict"] in world.kubectl("get", "-n", NAMESPACE, "reconstructionjob", "example")
     world.remove("example")
 
 
 def test_rest_from_upload_to_zip(world: World):
-    boundary = "recon3d"
-    head = f'--{boundary}\r\nContent-Disposition: form-data; name="archive"; filename="views.zip"\r\n\r\n'.encode()
-    fields = f'\r\n--{boundary}\r\nContent-Disposition: form-data; name="profile"\r\n\r\nfast\r\n--{boundary}--\r\n'
-    body = head + small_zip() + fields.encode()
-    status, answer = world.rest("POST", "/jobs", body, f"multipart/form-data; boundary={boundary}")
-    assert status == 202, answer
-    name = json.loads(answer)["id"]
+    name = upload(world, small_zip())
     world.wait(name, "Completed")
-    status, archive = world.rest("GET", f"/jobs/{name}/download")
-    assert status == 200
-    with zipfile.ZipFile(io.BytesIO(archive)) as packed:
-        files = {entry.split("/", 1)[-1] if "/" in entry else entry for entry in packed.namelist()}
-        assert any(entry.endswith("mesh.glb") for entry in files), files
-        assert packed.testzip() is None
+    files = download(world, name)
+    assert any(entry.endswith("mesh.glb") for entry in files), files
     assert world.rest("DELETE", f"/jobs/{name}")[0] == 204
     eventually(lambda: world.rest("GET", f"/jobs/{name}")[0] == 404, what="the job is gone")
+
+
+def test_the_example_at_its_real_size_over_rest(world: World, figure):
+    name = upload(world, full_zip())
+    summary = world.wait(name, "Completed", seconds=900)["summary"]
+    figure(f"{summary['seconds']:.0f} s, PSNR {summary['psnr']:.2f} dB, {summary['verdict']}")
+    assert summary["verdict"] == "normal"
+    assert {entry.rsplit("/", 1)[-1] for entry in download(world, name)} >= {"mesh.glb", "report.html", "result.json"}
+    assert world.rest("DELETE", f"/jobs/{name}")[0] == 204
+    eventually(lambda: world.rest("GET", f"/jobs/{name}")[0] == 404, what="the job is gone")
+
+
+def form(archive: bytes) -> tuple[bytes, str]:
+    """A form with the archive and the profile `fast`; and its content type."""
+    head = '--recon3d\r\nContent-Disposition: form-data; name="archive"; filename="views.zip"\r\n\r\n'
+    field = '\r\n--recon3d\r\nContent-Disposition: form-data; name="profile"\r\n\r\nfast\r\n--recon3d--\r\n'
+    return head.encode() + archive + field.encode(), "multipart/form-data; boundary=recon3d"
+
+
+def upload(world: World, archive: bytes) -> str:
+    status, answer = world.rest("POST", "/jobs", *form(archive))
+    assert status == 202, answer
+    return str(json.loads(answer)["id"])
+
+
+def download(world: World, name: str) -> list[str]:
+    """The names of the files in the result's ZIP, all of which can be read."""
+    status, archive = world.rest("GET", f"/jobs/{name}/download")
+    assert status == 200, archive
+    with zipfile.ZipFile(io.BytesIO(archive)) as packed:
+        assert packed.testzip() is None
+        return packed.namelist()
 
 
 def test_of_two_jobs_for_one_gpu_the_second_queues_and_runs_after(world: World):
@@ -76,7 +98,7 @@ def test_of_two_jobs_for_one_gpu_the_second_queues_and_runs_after(world: World):
     world.remove("first", "second")
 
 
-def test_cancelling_takes_two_steps_and_ends_the_pod(world: World):
+def test_cancelling_takes_two_steps_and_ends_the_pod(world: World, figure):
     world.submit("cancelled")
     world.runs("cancelled")
     world.change("cancelled", cancel={"request": "word"})
@@ -85,8 +107,17 @@ def test_cancelling_takes_two_steps_and_ends_the_pod(world: World):
     world.change("cancelled", cancel={"request": "word", "confirm": "word"})
     began = time.monotonic()
     world.wait("cancelled", "Cancelled", seconds=30)
-    print(f"cancelled after {time.monotonic() - began:.1f} s")
+    figure(f"cancelled after {time.monotonic() - began:.1f} s")
     world.remove("cancelled")
+
+
+def test_cancelling_over_rest_takes_two_steps_as_well(world: World):
+    name = upload(world, small_zip())
+    assert json.loads(world.rest("POST", f"/jobs/{name}/cancel")[1])["status"] == "cancel_requested"
+    status, answer = world.rest("POST", f"/jobs/{name}/cancel?confirm=true")
+    assert status == 200, answer
+    world.wait(name, "Cancelled", seconds=30)
+    world.remove(name)
 
 
 def test_a_poor_result_fails_and_keeps_its_files(world: World):
@@ -99,19 +130,26 @@ def test_a_poor_result_fails_and_keeps_its_files(world: World):
 
 
 def test_a_broken_upload_is_refused_with_every_reason(world: World):
-    boundary = "recon3d"
-    head = f'--{boundary}\r\nContent-Disposition: form-data; name="archive"; filename="views.zip"\r\n\r\n'.encode()
-    body = head + small_zip(multi_views__top=None, multi_views__left=b"no picture") + f"\r\n--{boundary}--\r\n".encode()
-    status, answer = world.rest("POST", "/jobs", body, f"multipart/form-data; boundary={boundary}")
+    archive = small_zip(multi_views__top=None, multi_views__left=b"no picture")
+    status, answer = world.rest("POST", "/jobs", *form(archive))
     assert status == 422, answer
     assert "top" in answer.decode()
     assert "left" in answer.decode()
 
 
-def test_an_address_that_is_not_allowed_fails_the_job_with_its_code(world: World):
-    world.submit("outside", input={"url": "https://example.org/views.zip", "sha256": "0" * 64})
+def test_an_address_that_is_not_allowed_fails_the_job_which_goes_by_itself_when_its_time_is_over(world: World):
+    source = {"url": "https://example.org/views.zip", "sha256": "0" * 64}
+    world.submit("outside", input=source, ttlSecondsAfterFinished=3)
     assert world.wait("outside", "Failed")["error"]["code"] == "INPUT_NOT_ALLOWED"
-    world.remove("outside")
+    path = f"/apis/recon3d.io/v1alpha1/namespaces/{NAMESPACE}/reconstructionjobs"
+    eventually(lambda: not world.client.items(path), seconds=60, what="no job is left")
+
+
+def test_a_claim_that_nobody_has_opened_to_jobs_is_refused(world: World):
+    world.submit("claim", input={"pvc": {"claimName": "recon3d-store"}})
+    assert world.wait("claim", "Failed", seconds=30)["error"]["code"] == "INPUT_NOT_ALLOWED"
+    assert not world.runner_pods("claim")
+    world.remove("claim")
 
 
 def test_a_full_store_is_named(world: World):
@@ -119,3 +157,29 @@ def test_a_full_store_is_named(world: World):
     status = world.wait("full", "Failed", namespace=FULL)
     assert status["error"]["code"] == "STORAGE_FULL"
     world.remove("full", namespace=FULL)
+
+
+def test_of_both_engines_the_second_one_s_result_is_the_job_s_and_the_first_one_s_error_stands_beside_it(world: World):
+    world.submit("both", engine="both")
+    status = world.wait("both", "Completed")
+    assert status["summary"]["engine"] == "nvdiffrec"
+    assert status["engines"]["reconviagen"]["phase"] == "Failed"
+    assert status["engines"]["reconviagen"]["code"] == "ENGINE_UNAVAILABLE"
+    assert status["engines"]["nvdiffrec"]["watertight"] is True
+    assert status["engines"]["nvdiffrec"]["peakMemoryBytes"] > 10**7
+    assert len(status["attempts"]) == 1
+    assert set(world.result("both")["engines"]) == {"nvdiffrec", "reconviagen"}
+    (pod,) = world.runner_pods("both")
+    assert [len(pod["spec"][kind]) for kind in ("initContainers", "containers")] == [1, 1]
+    world.remove("both")
+
+
+def test_an_engine_s_container_that_dies_costs_one_run_and_no_result(world: World):
+    world.submit("dies", engine="both", seed=DIES)
+    status = world.wait("dies", "Completed")
+    first, second = status["attempts"]
+    assert (first["lostEngine"], first["lostCode"]) == ("reconviagen", "INTERNAL")
+    assert second["reason"] == "Completed"
+    assert status["engines"]["reconviagen"]["code"] == "INTERNAL"
+    assert status["summary"]["verdict"] in ("normal", "warning")
+    world.remove("dies")

@@ -22,6 +22,16 @@ def test_operator_and_api_restart_in_mid_job(world: World):
     world.remove("restarts")
 
 
+def test_the_api_server_restarts_in_mid_job(world: World):
+    world.submit("headless")
+    world.runs("headless")
+    world.cluster.plane.restart_api()
+    world.wait("headless", "Completed")
+    assert len(world.runner_pods("headless")) == 1
+    eventually(lambda: world.rest("GET", "/health")[0] == 200, seconds=60, what="the api answers again")
+    world.remove("headless")
+
+
 def test_the_kubelet_restarts_in_mid_job(world: World):
     world.submit("kubelet")
     world.runs("kubelet")
@@ -58,7 +68,7 @@ def test_an_image_that_cannot_be_pulled_is_named(world: World):
     world.submit("image", retry={"limit": 0})
     eventually(lambda: world.reason("image", "RunnerReady") == "ImagePull", seconds=60, what="the condition says so")
     status = world.wait("image", "Failed", seconds=90)
-    print(status["error"])
+    assert status["error"]["code"] == "INFRASTRUCTURE_LOST", status["error"]
     world.remove("image")
     world.install()
 
@@ -75,6 +85,25 @@ def test_helm_test_and_an_upgrade_in_mid_job(world: World):
     world.helm("rollback", "recon3d", "--namespace", NAMESPACE, "--wait")
     assert world.status("upgraded")["phase"] == "Completed"
     world.remove("upgraded", "waiting")
+
+
+def test_what_the_operator_itself_made_comes_back(world: World):
+    place = f"/api/v1/namespaces/{NAMESPACE}/configmaps/recon3d-capacity"
+    lease = f"/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases/recon3d-operator"
+    for path in (place, lease):
+        before = world.client.get(path)["metadata"]["uid"]
+        world.client.delete(path)
+        eventually(lambda path=path, old=before: world.uid(path) not in ("", old), seconds=90, what=f"{path} is back")
+
+
+@pytest.mark.parametrize("part", ["operator", "api"])
+def test_every_right_is_used_and_nothing_beyond_is_asked_for(world: World, request: pytest.FixtureRequest, part: str):
+    """By the API server's own record of all that the tests above made them do."""
+    if request.config.option.keyword:
+        pytest.skip("only after all the others")
+    asked = world.cluster.asked(f"{NAMESPACE}:recon3d-{part}")
+    assert not [right for right, allowed in asked.items() if not allowed]
+    assert not world.rights(part) - asked.keys()
 
 
 def test_uninstalling_leaves_definition_claims_and_results(world: World):

@@ -19,6 +19,7 @@ from kubecluster.binaries import ensure
 from kubecluster.pki import Authority
 from kubecluster.process import Program, free_ports, own_folder
 
+AUDIT = "audit.log"
 _READY_S = 90.0
 # Where there is no kubelet: without its heartbeats the node controllers would only declare every node lost.
 _CONTROLLERS = (
@@ -135,7 +136,7 @@ def _apiserver(plane: ControlPlane, etcd: str, port: int, node_address: str) -> 
         reach: list[str | Path] = [
             "--bind-address=0.0.0.0", f"--advertise-address={node_address}", "--endpoint-reconciler-type=lease",
             f"--kubelet-client-certificate={to_kubelet[0]}", f"--kubelet-client-key={to_kubelet[1]}",
-            "--kubelet-preferred-address-types=InternalIP",
+            "--kubelet-preferred-address-types=InternalIP", *_audit(plane.folder),
         ]  # fmt: skip
     else:
         reach = ["--bind-address=127.0.0.1", "--advertise-address=127.0.0.1", "--endpoint-reconciler-type=none"]
@@ -151,6 +152,14 @@ def _apiserver(plane: ControlPlane, etcd: str, port: int, node_address: str) -> 
         "--service-cluster-ip-range=10.96.0.0/16", "--profiling=false",
         "--max-requests-inflight=2000", "--max-mutating-requests-inflight=1000",
     ]  # fmt: skip
+
+
+def _audit(folder: Path) -> list[str | Path]:
+    """What Pods ask of the API server is written down: AUDIT, a line of JSON each."""
+    pods = {"level": "Metadata", "userGroups": ["system:serviceaccounts"], "omitStages": ["RequestReceived"]}
+    policy = {"apiVersion": "audit.k8s.io/v1", "kind": "Policy", "rules": [pods, {"level": "None"}]}
+    (folder / "audit-policy.json").write_text(json.dumps(policy))
+    return [f"--audit-policy-file={folder / 'audit-policy.json'}", f"--audit-log-path={folder / AUDIT}"]
 
 
 def _kubeconfig(path: Path, server: str, authority: Authority, certificate: Path, key: Path) -> Path:

@@ -12,6 +12,7 @@ node at `node_address` (NodePorts) and every Pod at its own address. Nothing of 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import tempfile
@@ -24,7 +25,7 @@ from typing import Any
 from kubecluster.binaries import NODE_PROGRAMS, ensure, say
 from kubecluster.capsule import Capsule, CapsuleError, capsule, pause_program
 from kubecluster.client import Client, Refused, eventually
-from kubecluster.control_plane import ControlPlane, started_in
+from kubecluster.control_plane import AUDIT, ControlPlane, started_in
 from kubecluster.device_plugin import DevicePlugin
 from kubecluster.images import PAUSE, layer_of, write_image
 from kubecluster.node_files import containerd_file, corefile, kubelet_file, network_file, proxy_file
@@ -32,6 +33,8 @@ from kubecluster.process import Program, own_folder
 
 NODE = "gpu-node"
 GPU = "nvidia.com/gpu"
+Right = tuple[str, str, str, str]
+"""Verb, group, resource, subresource."""
 _DNS_SERVICE = "10.96.0.10"
 _PROGRAMS = ("containerd", "kubelet", "kube-proxy", "coredns")
 _READY_S = 120.0
@@ -79,6 +82,18 @@ class Cluster:
             "hostPath": {"path": str(folder), "type": "Directory"},
         }
         self.client.create("/api/v1/persistentvolumes", {"metadata": {"name": name}, "spec": spec})
+
+    def asked(self, account: str) -> dict[Right, bool]:
+        """Return what a service account (`namespace:name`) has asked of the API server, and whether it might."""
+        found: dict[Right, bool] = {}
+        for line in (self.plane.folder / AUDIT).read_text().splitlines():
+            event = json.loads(line)
+            what = event.get("objectRef")
+            if what and event["user"]["username"] == f"system:serviceaccount:{account}":
+                right = (event["verb"], what.get("apiGroup", ""), what["resource"], what.get("subresource", ""))
+                allowed = event.get("annotations", {}).get("authorization.k8s.io/decision") != "forbid"
+                found[right] = found.get(right, True) and allowed
+        return found
 
     def restart_kubelet(self) -> None:
         """Kill the kubelet and start it again, as a reboot of it does; containers go on."""
