@@ -16,8 +16,9 @@ CASES ?=
 ARGS ?=
 
 export PYTHONUNBUFFERED := 1
-# Compiled kernels outlive this checkout. numba looks for changes in a kernel's own file only, though one kernel may
-# be compiled into another: so the folder is named after all of them.
+# Compiled kernels outlive this checkout, and serve another one. numba looks for changes in a kernel's own file only,
+# though one kernel may be compiled into another: so the folder is named after all of them.
+export NUMBA_CACHE_LOCATOR_CLASSES := recon3d_runner.numba_place.InPackage
 export NUMBA_CACHE_DIR := $(CACHE)/numba/$(shell grep -rlE --include=*.py 'numba|kernel' runner | LC_ALL=C sort | xargs cat \
 	| sha256sum | cut -c1-12)
 
