@@ -60,6 +60,12 @@ def find(program: str) -> Path | None:
     return cached if cached.is_file() else None
 
 
+def any_kubectl() -> Path:
+    """Return a kubectl of whatever version, for a cluster that is somebody's own. Raises NoBinariesError."""
+    path = find("kubectl") or shutil.which("kubectl")
+    return Path(path) if path else ensure(("kubectl",))["kubectl"]
+
+
 def _fits(path: Path) -> bool:
     """Whether `path` is of the wanted minor version, so that the tests mean the same on every machine."""
     question = ["version", "--client"] if path.name == "kubectl" else ["--version"]

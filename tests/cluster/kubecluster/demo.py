@@ -18,7 +18,7 @@ import sys
 import time
 from pathlib import Path
 
-from kubecluster.binaries import find, say
+from kubecluster.binaries import any_kubectl, say
 from kubecluster.builds import RECIPES, ROOT, build
 from kubecluster.installed import CHART, NAMESPACE, RELEASE, follow, install, ready
 from kubecluster.places import NoPlaceError, Place, choose, down
@@ -89,7 +89,7 @@ def _download(place: Place) -> None:
     key = base64.b64decode(secret["data"]["admin-key"]).decode()
     (port,) = free_ports(1)
     forward = subprocess.Popen(
-        [find("kubectl") or "kubectl", "port-forward", "-n", NAMESPACE, f"service/{RELEASE}-api", f"{port}:80"],
+        [any_kubectl(), "port-forward", "-n", NAMESPACE, f"service/{RELEASE}-api", f"{port}:80"],
         env=place.environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     environment = {**place.environment(), "RECON3D_URL": f"http://127.0.0.1:{port}", "RECON3D_API_KEY": key}

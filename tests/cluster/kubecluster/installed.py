@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from kubecluster.binaries import ensure, say
+from kubecluster.binaries import any_kubectl, say
 from kubecluster.builds import REGISTRY, ROOT, Image
 from kubecluster.tools import tool
 
@@ -49,7 +49,7 @@ def install(
 
 def why_not(environment: Mapping[str, str]) -> str:
     """Return what the cluster says of an installation that does not become ready."""
-    program = ensure(("kubectl",))["kubectl"]
+    program = any_kubectl()
     texts = []
     for arguments in (
         ["get", "pods,persistentvolumeclaims", "-n", NAMESPACE],

@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 from kubecluster.able import why_no_node
-from kubecluster.binaries import NODE_PROGRAMS, NoBinariesError, cache_folder, ensure, find, say
+from kubecluster.binaries import NODE_PROGRAMS, NoBinariesError, any_kubectl, cache_folder, ensure, say
 from kubecluster.builds import Image, has_docker
 from kubecluster.node import real_cluster
 from kubecluster.tools import tool
@@ -45,7 +45,7 @@ class Place:
 
     def kubectl(self, *arguments: str, check: bool = True, text: str | None = None) -> str:
         """Run kubectl there; return what it wrote."""
-        program = find("kubectl") or "kubectl"
+        program = any_kubectl()
         done = subprocess.run(
             [program, *arguments], env=self.environment(), input=text, capture_output=True, text=True, check=False
         )
@@ -113,7 +113,6 @@ def choose(wanted: str) -> Place:
     """Return the place for `wanted`: auto, current, kind or node. Raises NoPlaceError."""
     try:
         if wanted == "current":
-            ensure(("kubectl",))
             return Current()
         if wanted == "kind" or (wanted == "auto" and has_docker()):
             if not has_docker():
