@@ -48,6 +48,8 @@ def why_no_node() -> str:
     if os.geteuid() != 0:
         return "a real node needs root"
     missing = [name for name in ("containerd", "runc", "nsenter", "ip", "nft", "unshare") if shutil.which(name) is None]
+    if not any(Path(place, "bridge").exists() for place in ("/usr/lib/cni", "/opt/cni/bin")):
+        missing.append("the CNI plugins")
     if missing:
         return f"a real node needs {', '.join(missing)}"
     script = "".join(f"{step} || {{ echo '{what}'; exit 1; }}\n" for what, step in _IN_NAMESPACES.items())
@@ -79,9 +81,10 @@ def why_no_images() -> str:
 def get_ready() -> dict[str, str]:
     """Get packages and programs; return the reasons for what cannot run, by what is needed for it."""
     if os.geteuid() == 0:
-        done = subprocess.run([ROOT / "requirements/system.sh", "images"], stdout=sys.stderr, check=False)
-        if done.returncode:
-            say("the packages of a real node cannot be installed")
+        for step in ("node", "images"):
+            done = subprocess.run([ROOT / "requirements/system.sh", step], stdout=sys.stderr, check=False)
+            if done.returncode:
+                say(f"not all packages for a step ({step}) can be installed")
     found = left_out()
     wanted: dict[str, Callable[[], object]] = {"cluster": lambda: ensure((*PROGRAMS, "kubectl"))}
     if "node" not in found:
