@@ -21,7 +21,7 @@ def test_every_setting_of_the_api_that_is_an_administrator_s_has_a_value_of_the_
         "api.corsOrigins={https://studio.example.org,http://localhost:3000}": {
             "cors_origins": ("https://studio.example.org", "http://localhost:3000")
         },
-        "api.inputS3={s3://scans/team/}": {"input_s3": ("s3://scans/team/",)},
+        "jobs.inputS3={s3://scans/team/}": {"input_s3": ("s3://scans/team/",)},
         "jobs.inputHosts={files.example.org}": {"input_hosts": ("files.example.org",)},
         "webhooks.enabled=true,api.webhookSecret=hooks/key": {"webhook_secret": "hooks/key"},
         "store.type=s3,store.s3.bucket=results,api.signedUrlSeconds=300": {"signed_url_s": 300},

@@ -198,7 +198,6 @@ def test_each_namespace_has_its_own_pieces(render):
         (("--set=api.webhookSecret=hooks",), "needs webhooks.enabled=true"),
         (("--set=api.signedUrlSeconds=60",), "needs store.type=s3"),
         (("--set=api.corsOrigins={studio}",), "'/api/corsOrigins/0'"),
-        (("--set=api.inputS3={s3://bucket/file}",), "'/api/inputS3/0'"),
         (("--set=device=tpu",), "'/device': value must be one of 'cuda', 'cpu'"),
         (("--set=replicas=2",), "additional properties 'replicas' not allowed"),
         (("--set=jobs.gpus=0",), "'/jobs/gpus'"),
