@@ -35,7 +35,7 @@ def test_kubectl_apply_wait_and_the_result_is_in_the_store(world: World, figure)
     status, result = world.status("example"), world.result("example")
     assert status["phase"] == "Completed"
     assert status["summary"]["psnr"] == pytest.approx(result["summary"]["psnr"], abs=0.01)
-    assert result["provenance"]["licences_accepted"] == ["nvdiffrast"]
+    assert result["provenance"]["licences_accepted"] == ["nvdiffrast", "mip-splatting", "vggt-weights"]
     overhead = wall - float(status["summary"]["seconds"])
     figure(f"apply -> Completed {wall:.1f} s, the runner's own {status['summary']['seconds']:.1f} s: {overhead:.1f} s")
     assert status["summary"]["verdict"] in world.kubectl("get", "-n", NAMESPACE, "reconstructionjob", "example")
