@@ -42,6 +42,7 @@ def main(command: str = "up", wanted: str = "auto") -> int:
         say(str(error))
         return NO_PLACE
     images = {name: build(name) for name in RECIPES}
+    say("giving the cluster the images of operator and runner")
     for image in images.values():
         place.load(image)
     ready("a cluster is up and has the images", started)

@@ -160,6 +160,7 @@ def _start_own() -> dict[str, str]:
     ensure()
     ensure(NODE_PROGRAMS)
     (folder() / "state.json").unlink(missing_ok=True)
+    say("starting Kubernetes on this machine, with one node")
     log = folder() / "cluster.log"
     with log.open("wb") as output:
         child = subprocess.Popen(
