@@ -131,7 +131,7 @@ def _with_buildah(recipe: Recipe, image: Image, archive: Path) -> None:
     target = ["--target", recipe.target] if recipe.target else []
     with _machine() as volumes:
         _run(
-            *buildah, "bud", "--quiet", "--layers", "--isolation", "chroot", *volumes,
+            *buildah, "bud", "--quiet", "--layers", "--force-rm", "--isolation", "chroot", *volumes,
             "--build-arg", f"BASE_IMAGE={_base(buildah)}", "--file", recipe.dockerfile, *target,
             "--tag", image.reference, ".",
         )  # fmt: skip
@@ -152,7 +152,7 @@ def _base(buildah: list[str]) -> str:
         with tempfile.TemporaryDirectory(dir=layer.parent) as context:
             os.link(layer, Path(context) / "debian.tar")
             (Path(context) / "Dockerfile").write_text("FROM scratch\nADD debian.tar /\n")
-            _run(*buildah, "bud", "--quiet", "--isolation", "chroot", "--tag", name, context)
+            _run(*buildah, "bud", "--quiet", "--force-rm", "--isolation", "chroot", "--tag", name, context)
     return name
 
 
