@@ -210,7 +210,11 @@ class Calibrator:
                 near = as_ray
         angle = Angle(near.hypothesis.focal, 0.0)
         if self.free[0]:
-            angle = self._by_surfaces(thin, near).joined(Outlines(sights).solve())
+            angle, seen = self._by_surfaces(thin, near), Outlines(sights).solve()
+            if angle.sigma < seen.sigma:  # Then all points are worth their time.
+                near = self._refine(problem, near.hypothesis, FINE[MIDDLE - 1 :], FINE_STEPS)
+                angle = replace(angle, focal=near.hypothesis.focal)
+            angle = angle.joined(seen)
         # A fit that ran away from where the outlines put it is no place to go on from.
         near = min((near, start), key=lambda fit: abs(fit.hypothesis.fov_deg - angle.fov_deg))
         return self._pinned(problem, near, angle), problem, angle

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from drawn_objects import Drawn, blob, box, egg, l_block, sphere, torus, waves
+from drawn_objects import Drawn, blob, box, egg, fins, l_block, sphere, torus, waves
 from drawn_scenes import Pictures, Recorder, metric_unit
 from drawn_scenes import photograph as any_photograph
 from recon3d_contract.errors import Recon3dError
@@ -54,6 +54,7 @@ FOUND = [
     Case(60, "metric", 16, thing=torus),
     Case(40, thing=l_block),
     Case(30, bits=16, thing=l_block),
+    Case(50, "black-near", thing=fins, more={"fill": 0.7}),
 ]
 
 
