@@ -136,10 +136,10 @@ class Quality(FileModel):
 
     def measured(self) -> Measured:
         """Return what the verdict rules look at."""
-        return measured_of(self.means, self.leave_one_out)
+        return measured_of(self.means, self.leave_one_out, self.calibration.confidence)
 
 
-def measured_of(means: ViewQuality, leave_one_out: LeaveOneOut) -> Measured:
+def measured_of(means: ViewQuality, leave_one_out: LeaveOneOut, confidence: float | None = None) -> Measured:
     """Return what `verdict.judge` needs, before there is a verdict to make a Quality with."""
     return Measured(
         psnr=means.psnr_foreground,
@@ -147,4 +147,5 @@ def measured_of(means: ViewQuality, leave_one_out: LeaveOneOut) -> Measured:
         iou=means.iou,
         depth_error_pct=means.depth_error_pct,
         leave_one_out_psnr=leave_one_out.mean,
+        confidence=confidence,
     )

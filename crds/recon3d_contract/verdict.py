@@ -2,7 +2,8 @@
 
 PSNR and SSIM decide between normal, warning and failure. They can flatter a wrong shape, since the texture
 was fitted to the same six views; so a `normal` is lowered to `warning` where the shape does not hold:
-silhouettes, depth, or the views predicted without themselves (leave-one-out).
+silhouettes, depth, or the views predicted without themselves (leave-one-out); and where the cameras under which it
+was computed are not what the views fix, since then all of these may agree on a distorted shape.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from recon3d_contract.spec import ENGINES, QualityThresholds
 Verdict = Literal["normal", "warning", "failure"]
 RANK: Final[dict[Verdict, int]] = {"failure": 0, "warning": 1, "normal": 2}
 DEFAULT_THRESHOLDS: Final = QualityThresholds()
+UNSURE: Final = 0.5
+"""Confidence of the calibration below which the angle of view is rather assumed than found."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,8 @@ class Measured:
     """Median, in percent of the bounding-box diagonal; None for a job without depth."""
     leave_one_out_psnr: float | None = None
     """dB; None where no view shares enough surface with another to be predicted."""
+    confidence: float | None = None
+    """Of the calibration, in [0, 1]; None where it is not known."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +83,13 @@ def judge(measured: Measured, thresholds: QualityThresholds = DEFAULT_THRESHOLDS
         lower(
             "warning",
             f"a view predicted from the others reaches only {_shown(alone, limit, 1)} dB, below {limit:g} dB",
+        )
+    sure = measured.confidence
+    if sure is not None and not sure >= UNSURE:
+        lower(
+            "warning",
+            f"the views do not fix the angle of view: confidence {_shown(sure, UNSURE, 2)}, below {UNSURE:g}; "
+            "give cameras.fovDeg",
         )
     return Judgement(verdict, tuple(reasons))
 

@@ -116,7 +116,7 @@ def evaluate(
         per_view={cast(ViewName, name): _rounded(value) for name, value in predicted.items()},
         mean=_rounded(float(np.mean(judged))) if judged else None,
     )
-    verdict = judge(measured_of(means, alone), thresholds)
+    verdict = judge(measured_of(means, alone, calibration.confidence), thresholds)
     quality = Quality(
         engine=engine,
         verdict=verdict.verdict,

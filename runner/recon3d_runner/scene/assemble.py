@@ -10,6 +10,7 @@ from typing import TypeVar
 import numpy as np
 from recon3d_contract.conventions import POSITION, VIEWS
 from recon3d_contract.spec import JobSpec
+from recon3d_contract.verdict import UNSURE
 
 from recon3d_runner.run import Run
 from recon3d_runner.scene import plausible
@@ -26,8 +27,6 @@ T = TypeVar("T")
 
 COARSE_STEP = 0.1
 """Depth codes coarser than this, in pixels of depth, are dequantised."""
-UNSURE = 0.5
-"""Confidence below which a warning says so."""
 LEAST_LEVELS = 16
 """Fewer levels in all depth renders than this may have a common divisor by chance."""
 METRIC_OFFSET = 0.02

@@ -39,6 +39,10 @@ CASES = [
     ({"depth_error_pct": math.nan}, "warning", ["depth error"]),
     ({"leave_one_out_psnr": math.nan}, "warning", ["predicted"]),
     ({"psnr": math.inf}, "normal", []),
+    ({"confidence": 0.5}, "normal", []),
+    ({"confidence": 0.4999}, "warning", ["angle of view: confidence 0.4999, below 0.5"]),
+    ({"confidence": math.nan}, "warning", ["angle of view"]),
+    ({"confidence": 0.3, "psnr": 10}, "failure", ["PSNR", "angle of view"]),
 ]
 
 
@@ -58,11 +62,17 @@ def test_thresholds_of_the_job_count() -> None:
 
 finite = st.floats(0, 60)
 MEASURED = st.builds(
-    Measured, finite, st.floats(0, 1), st.floats(0, 1), st.none() | st.floats(0, 5), st.none() | finite
+    Measured,
+    finite,
+    st.floats(0, 1),
+    st.floats(0, 1),
+    st.none() | st.floats(0, 5),
+    st.none() | finite,
+    st.none() | st.floats(0, 1),
 )
 
 
-@given(MEASURED, st.sampled_from(["psnr", "ssim", "iou", "leave_one_out_psnr"]), st.floats(0, 1))
+@given(MEASURED, st.sampled_from(["psnr", "ssim", "iou", "leave_one_out_psnr", "confidence"]), st.floats(0, 1))
 @settings(deadline=None)
 def test_a_better_value_never_gives_a_worse_verdict(measured: Measured, name: str, more: float) -> None:
     rank = ["failure", "warning", "normal"]

@@ -60,6 +60,14 @@ def test_the_mesh_that_made_the_views_scores_best(make_blob: MakeBlob, tmp_path:
     assert set(got.renders) == set(got.references) == set(VIEWS)
 
 
+def test_cameras_that_the_views_do_not_fix_are_a_warning(make_blob: MakeBlob) -> None:
+    mesh = make_blob(3)
+    unsure = replace(CALIBRATION, confidence=0.3)
+    quality = evaluate(mesh, perfect_views(mesh), unsure, ALONE, engine="e").quality
+    assert quality.verdict == "warning"
+    assert any("angle of view" in reason for reason in quality.reasons)
+
+
 def test_thread_count_does_not_change_the_record(make_blob: MakeBlob) -> None:
     mesh = make_blob(3)
     views = perfect_views(mesh)
