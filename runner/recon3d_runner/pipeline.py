@@ -23,7 +23,7 @@ from recon3d_contract.result import Notice
 from recon3d_runner.engines import reconviagen
 from recon3d_runner.engines.device import choose, peak_gpu_bytes
 from recon3d_runner.engines.nvdiffrec import engine as nvdiffrec
-from recon3d_runner.engines.nvdiffrec.prior import Prior
+from recon3d_runner.engines.nvdiffrec.prior import PRIOR_UNFIT, Prior
 from recon3d_runner.export import export_glb, export_others
 from recon3d_runner.glb import read_glb
 from recon3d_runner.previews import write_comparison, write_previews
@@ -65,7 +65,9 @@ def reconstruct(request: EngineRequest, run: Run) -> EngineResult:
         other = read_glb(request.prior)
         prior = Prior(other.vertices, other.faces)
     mesh = nvdiffrec.reconstruct(scene, request.spec, rasteriser, run, prior)
-    return deliver(request, scene, mesh, run, None if prior is None else {"prior": request.spec.nvdiffrec.prior})
+    left_out = any(warning["code"] == PRIOR_UNFIT for warning in getattr(run, "warnings", []))
+    facts = {} if prior is None or left_out else {"prior": request.spec.nvdiffrec.prior}
+    return deliver(request, scene, mesh, run, facts)
 
 
 def deliver(

@@ -30,6 +30,8 @@ RINGS = 2
 """Of vertices over which the held part fades out."""
 
 
+PRIOR_UNFIT = "prior_unfit"
+"""The warning's code."""
 LEAST_IOU = 0.9
 """Of the prior's silhouettes with the views': one that fits less would cut where the views see."""
 
@@ -214,7 +216,7 @@ def hidden(
     iou = prior.iou(views, rasteriser)
     if iou < LEAST_IOU:
         run.warn(
-            "prior_unfit",
+            PRIOR_UNFIT,
             f"The prior's silhouettes cover {100 * iou:.0f} % of the views': what no view sees is closed smoothly.",
         )
         return None
