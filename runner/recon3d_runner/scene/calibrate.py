@@ -33,8 +33,7 @@ MIDDLE = 4
 NOT_FOCAL = np.array([0.0, 1.0, 1.0])
 FIRM = 1.0
 """Degrees: outlines this sure of the angle of view spare the search for it."""
-FINE_STEPS = 6
-"""At most, at every scale."""
+FINE_STEPS = 6  # at most, at every scale
 GRID = 40.0
 """Residual scale in pixels at which the starting grid is compared."""
 JUDGE = 2.0
