@@ -28,6 +28,10 @@ LEAST_SHARE: Final = 0.005
 """Of a view's foreground, for a plateau to be looked at."""
 RIM: Final = 12
 """Pixels from a plateau's edge in which it can touch an outline."""
+BESIDE: Final = 0.1
+"""Distance from a plateau, of its width, at which the surface is looked for again: beyond a rounded edge."""
+ENDS: Final = 0.5
+"""Share of the pixels there that may be of the same or the next level, if the plateau is to be a wall."""
 STRIP: Final = 1.0
 """Share of a plateau's width: so many pixels of it must be outside to count, since outlines are not perfect."""
 ENOUGH: Final = 20_000
@@ -70,11 +74,23 @@ def _settled(view: View, depth: F32, others: Sequence[tuple[View, Silhouette]]) 
         around = tuple(slice(max(s.start - 1, 0), s.stop + 1) for s in place)
         here = label[around] == number
         middle = float(np.median(depth[around][here]))
+        if _goes_on(depth, label == number, middle, view.depth_step):
+            continue
         here = ndimage.binary_dilation(here, np.ones((3, 3), bool))
         here &= np.abs(depth[around] - middle) < 0.5 * view.depth_step
         shift = _shift(_rim(view, here, (around[0].start, around[1].start), depth.shape[0]), middle, view, others)
         out[around][here] += np.float32(shift)
     return out
+
+
+def _goes_on(depth: F32, here: Bool, middle: float, step: float) -> bool:
+    """Whether the surface goes on beyond the plateau: then it is a curved one's flattest part, and no wall."""
+    away = ndimage.distance_transform_edt(~here)
+    at = BESIDE * float(np.sqrt(here.sum()))
+    ring = (away > at) & (away <= at + 1.5)
+    with np.errstate(invalid="ignore"):
+        on = np.abs(depth[ring] - middle) < 1.5 * step
+    return bool(on.mean() > ENDS)
 
 
 def _level(depth: F32, tolerance: float) -> Bool:

@@ -55,6 +55,19 @@ def test_fine_depth_and_curved_surfaces_are_left_alone(taken: Any) -> None:
             np.testing.assert_array_equal(given.depth, found.depth)
 
 
+def test_the_flattest_part_of_a_curved_surface_is_no_wall(taken: Any) -> None:
+    def capped(view: View) -> View:
+        nearest = float(np.nanmin(view.depth))
+        depth = np.where(view.depth < nearest + 0.8 * STEP, nearest + np.float32(0.4 * STEP), view.depth)
+        return replace(view, depth=depth.astype(np.float32), depth_step=STEP)
+
+    _, pictures = taken("sphere")
+    views = [capped(view) for view in pictures.truth]
+    assert plateaus._level(views[0].depth, 0.02 * STEP).sum() > 300
+    for given, found in zip(views, settled(views), strict=True):
+        np.testing.assert_array_equal(given.depth, found.depth)
+
+
 def test_without_depth_there_is_nothing_to_settle(taken: Any) -> None:
     _, pictures = taken("box", depth=False)
     views, prepared = plateaus.settle(pictures.truth, fusion.prepare_all(pictures.truth))
