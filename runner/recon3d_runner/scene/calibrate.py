@@ -29,7 +29,7 @@ FOVS = (14.0, 22.0, 32.0, 42.0, 52.0, 64.0, 78.0)
 COARSE = (48.0, 32.0, 16.0, 16.0, 8.0, 8.0)
 FINE = (8.0, 4.0, 2.0, 1.0, 0.5, 0.3, 0.2)
 MIDDLE = 4
-"""So many of FINE are gone through on thinned points first."""
+"""So many of FINE are done with when all points are looked at."""
 NOT_FOCAL = np.array([0.0, 1.0, 1.0])
 FIRM = 1.0
 """Degrees: outlines this sure of the angle of view spare the search for it."""
