@@ -90,7 +90,8 @@ def line_of(status: Mapping[str, Any]) -> str:
         return f"queued{f', at position {place}' if place else ''}{f' ({why})' if why else ''}"
     if phase == "Processing" and progress:
         eta = progress.get("etaSeconds")
-        left = f"   about {eta // 60} min {eta % 60:02d} s left" if eta is not None else ""
+        minutes = f"{eta // 60} min " if eta is not None and eta >= 60 else ""
+        left = f"   about {minutes}{eta % 60} s left" if eta is not None else ""
         return f"{progress.get('percent', 0):3d} %  {progress.get('stage', ''):<10}{left}"
     return phase.lower()
 
