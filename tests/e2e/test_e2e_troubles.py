@@ -87,19 +87,6 @@ def test_helm_test_and_an_upgrade_in_mid_job(world: World):
     world.remove("upgraded", "waiting")
 
 
-def test_what_the_operator_itself_made_comes_back(world: World):
-    place = f"/api/v1/namespaces/{NAMESPACE}/configmaps/recon3d-capacity"
-    lease = f"/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases/recon3d-operator"
-    before = {path: world.client.get(path)["metadata"]["uid"] for path in (place, lease)}
-    for path in before:
-        world.client.delete(path)
-    world.submit("again-there")  # what the cluster offers is told when it changes
-    for path, old in before.items():
-        eventually(lambda path=path, old=old: world.uid(path) not in ("", old), seconds=90, what=f"{path} is back")
-    world.wait("again-there", "Completed")
-    world.remove("again-there")
-
-
 @pytest.mark.parametrize("part", ["operator", "api"])
 def test_nothing_is_asked_for_beyond_the_rights_that_are_given(world: World, figure, part: str):
     """By the API server's own record of all that the tests above made them do."""
