@@ -84,7 +84,10 @@ class Cluster:
         self.client.create("/api/v1/persistentvolumes", {"metadata": {"name": name}, "spec": spec})
 
     def asked(self, account: str) -> dict[Right, bool]:
-        """Return what a service account (`namespace:name`) has asked of the API server, and whether it might."""
+        """Return what a service account (`namespace:name`) has asked of the API server, and whether it ever might.
+
+        An API server that has just come back refuses everybody for a moment.
+        """
         found: dict[Right, bool] = {}
         for line in (self.plane.folder / AUDIT).read_text().splitlines():
             event = json.loads(line)
@@ -92,7 +95,7 @@ class Cluster:
             if what and event["user"]["username"] == f"system:serviceaccount:{account}":
                 right = (event["verb"], what.get("apiGroup", ""), what["resource"], what.get("subresource", ""))
                 allowed = event.get("annotations", {}).get("authorization.k8s.io/decision") != "forbid"
-                found[right] = found.get(right, True) and allowed
+                found[right] = found.get(right, False) or allowed
         return found
 
     def restart_kubelet(self) -> None:
