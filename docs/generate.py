@@ -37,8 +37,8 @@ _BLOCK = re.compile(r"(<!-- begin: ([a-z-]+) -->\n).*?(<!-- end: \2 -->)", re.DO
 
 def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     """Return a Markdown table; a | within a cell is escaped."""
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines)
+    lines = ([str(cell).replace("|", "\\|") for cell in line] for line in (head, ["---"] * len(head), *rows))
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def errors() -> str:
@@ -205,8 +205,8 @@ def example() -> str:
 
 def benchmarks() -> str:
     """A link to every table in benchmarks/results."""
-    paths = sorted((ROOT / "benchmarks/results").glob("*.md"))
-    return "\n".join(f"- [{path.read_text().splitlines()[0][2:]}]({path.relative_to(ROOT)})" for path in paths)
+    paths = sorted(path.relative_to(ROOT) for path in ROOT.glob("benchmarks/results/*.md"))
+    return "\n".join(f"- [{(ROOT / path).read_text().splitlines()[0][2:]}]({path})" for path in paths)
 
 
 def _schema_rows(schema: dict[str, Any], prefix: str) -> Iterator[list[str]]:
@@ -288,9 +288,7 @@ def main() -> int:
     """Rewrite the documents that are stale and name them."""
     for name in DOCUMENTS:
         path = ROOT / name
-        old = path.read_text()
-        new = render(old)
-        if new != old:
+        if (new := render(path.read_text())) != path.read_text():
             path.write_text(new)
             sys.stdout.write(f"[docs] {name}\n")
     return 0

@@ -60,16 +60,8 @@ def test_thresholds_of_the_job_count() -> None:
     assert len(judge(GOOD, strict).reasons) == 2
 
 
-finite = st.floats(0, 60)
-MEASURED = st.builds(
-    Measured,
-    finite,
-    st.floats(0, 1),
-    st.floats(0, 1),
-    st.none() | st.floats(0, 5),
-    st.none() | finite,
-    st.none() | st.floats(0, 1),
-)
+finite, share = st.floats(0, 60), st.floats(0, 1)
+MEASURED = st.builds(Measured, finite, share, share, st.none() | st.floats(0, 5), st.none() | finite, st.none() | share)
 
 
 @given(MEASURED, st.sampled_from(["psnr", "ssim", "iou", "leave_one_out_psnr", "confidence"]), st.floats(0, 1))
