@@ -164,6 +164,8 @@ class Controller:
         if is_over(latest):
             self._progress.pop(key, None)
             self.webhooks(latest)
+            if not is_over(job):
+                self.work.add(key)  # for what follows an end: no watch need tell what the index has already
         self._offer(key[0])
 
     async def _webhook(self, job: Object) -> tuple[Fact | None, Recon3dError | None]:
@@ -234,8 +236,7 @@ class Controller:
     async def _failed(self, key: Key, job: Object, error: ApiError) -> None:
         self.submitter.revoke(key)
         if error.kind is Kind.GONE:
-            # The job, or its whole namespace: the watch tells when it is certain.
-            self._leave_queue(key)
+            self._leave_queue(key)  # the job, or its whole namespace: the watch tells when it is certain
         count = self._failures[key] = self._failures.get(key, 0) + 1
         if error.kind is Kind.CONFLICT:
             with contextlib.suppress(ApiError):

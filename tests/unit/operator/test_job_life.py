@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from kubecluster.world import NAMESPACE, job_spec
 from recon3d_contract.errors import Code
 
 
@@ -182,6 +183,20 @@ def test_a_finished_job_is_deleted_after_its_time(world):
     world.advance(1)
     assert world.cluster.jobs == {}
     assert world.cluster.pods == {}
+
+
+def test_an_end_of_which_the_watch_tells_late_is_deleted_after_its_time_too(world):
+    """The answer to the operator's own write is in the index before the watch tells the same version: no news."""
+    late = []
+    world.cluster.listener = lambda change, obj: late.append((change, obj))
+    spec = job_spec(mesh={"budget": "web", "maxFaces": 5000}, ttlSecondsAfterFinished=3)
+    world.cluster.add_job(NAMESPACE, "chair", spec)
+    while late:
+        world.controller.told(*late.pop(0))
+        world.work()
+    assert world.phase("chair") == "Failed"
+    world.advance(3)
+    assert world.cluster.jobs == {}
 
 
 def test_a_namespace_that_is_not_enabled_is_told_so(make_world):
