@@ -14,9 +14,11 @@ from recon3d_contract.verdict import UNSURE
 
 from recon3d_runner.run import Run
 from recon3d_runner.scene import plausible
-from recon3d_runner.scene.agreement import Sight, code_jump, frames, prepare
-from recon3d_runner.scene.calibrate import PRIOR_FOV, Calibrator, Known, Solution
+from recon3d_runner.scene.agreement import Sight, code_jump, contours, frames, prepare
+from recon3d_runner.scene.angle import Angle
+from recon3d_runner.scene.calibrate import PRIOR_FOV, UNFIXED, Calibrator, Known, Solution
 from recon3d_runner.scene.dequantize import dequantize
+from recon3d_runner.scene.frontier import Outlined, Outlines
 from recon3d_runner.scene.images import RawView, read_views
 from recon3d_runner.scene.masks import Mask, background_code, find_mask
 from recon3d_runner.scene.orient import Arrangement, Turn
@@ -29,6 +31,8 @@ COARSE_STEP = 0.1
 """Depth codes coarser than this, in pixels of depth, are dequantised."""
 LEAST_LEVELS = 16
 """Fewer levels in all depth renders than this may have a common divisor by chance."""
+UNCONFIRMED = 0.4
+"""Confidence of an angle of view that the outlines alone give."""
 METRIC_OFFSET = 0.02
 """Largest offset a, in camera distances, at which 16-bit depth is taken as metric (z proportional to the code)."""
 
@@ -93,17 +97,30 @@ def _known(spec: JobSpec) -> Known:
     )
 
 
-def _silhouettes_only(raw: list[RawView], known: Known, run: Run) -> Solution:
-    """Without depth nothing fixes the angle of view: the given one or the prior is taken."""
-    fov = known.fov_deg or PRIOR_FOV
-    focal = 1 / float(np.tan(np.radians(fov) / 2))
-    given = known.fov_deg is not None
+def _silhouettes_only(raw: list[RawView], masks: list[Mask], known: Known, run: Run) -> Solution:
+    """Without depth the angle of view is the given one, else what the outlines alone say, else the prior.
+
+    Nothing else confirms what the outlines say, so it is never taken for sure.
+    """
     run.warn(
         "no_depth", "There are no depth renders: the silhouettes alone carry the geometry, and hollows stay filled."
     )
-    fit = Fit(Hypothesis(focal, 0.0, 1.0), 0.0, {view.name: 0.0 for view in raw}, median_px=0.0)
-    prior = None if given else f"silhouettes alone do not fix the angle of view; {PRIOR_FOV:g} deg assumed"
-    return Solution(fit, known.arrangement or Arrangement({}), 1.0 if given else 0.3, prior)
+    angle, confidence, prior = Angle.of_fov(known.fov_deg or PRIOR_FOV), 1.0, None
+    if known.fov_deg is None:
+        confidence, prior = 0.3, f"silhouettes alone do not fix the angle of view; {PRIOR_FOV:g} deg assumed"
+        seen = _by_outlines(raw, masks) if known.arrangement is None else angle
+        if 0 < seen.sigma < UNFIXED:
+            angle, confidence = seen, UNCONFIRMED
+            prior = f"the angle of view is from silhouettes alone ({seen.fov_deg:.1f} deg), and no depth confirms it"
+    fit = Fit(Hypothesis(angle.focal, 0.0, 1.0), 0.0, {view.name: 0.0 for view in raw}, median_px=0.0)
+    return Solution(fit, known.arrangement or Arrangement({}), confidence, prior)
+
+
+def _by_outlines(raw: list[RawView], masks: list[Mask]) -> Angle:
+    """What the outlines of views as they are, neither turned nor exchanged, say of the angle of view."""
+    size = len(masks[0].alpha)
+    hulls = (contours(mask.alpha, size // 2)[1] for mask in masks)
+    return Outlines([Outlined(view.name, hull, 2 / size) for view, hull in zip(raw, hulls, strict=True)]).solve()
 
 
 def _encoding(known: Known, solution: Solution, sixteen_bit: bool, background: int) -> str:
@@ -157,7 +174,7 @@ def _calibrate(raw: list[RawView], masks: list[Mask], known: Known, run: Run) ->
         if encoding == "metric" and calibrator.free[1]:
             solution = calibrator.without_offset(solution)
     else:
-        solution = _silhouettes_only(raw, known, run)
+        solution = _silhouettes_only(raw, masks, known, run)
         encoding = None
     return _assemble(raw, masks, sights, step, known, solution, encoding, run)
 

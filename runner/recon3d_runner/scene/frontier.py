@@ -9,8 +9,10 @@ its rounding.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from typing import NamedTuple
 
 import numpy as np
 
@@ -30,6 +32,16 @@ WIDTHS = (3.0, 3.0, 1.0, 1.0, 0.5, 0.5, 0.5)
 """Pixels: the scale of residuals at every step from there."""
 NUDGE = 1e-3
 """Of the numeric derivatives, in log F."""
+
+
+class Outlined(NamedTuple):
+    """What is needed of an upright view."""
+
+    name: str
+    hull: F64
+    """(K, 2) u, v of the outline's convex hull."""
+    pixel: float
+    """Size of a pixel in units of u."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +74,7 @@ class _Outline:
 class Outlines:
     """The equations of one set of upright views."""
 
-    def __init__(self, sights: list[Sight]) -> None:
+    def __init__(self, sights: Sequence[Sight | Outlined]) -> None:
         self.pairs: list[tuple[_Outline, _Outline]] = []
         self.pixel = max((s.pixel for s in sights), default=1.0)
         axes = frames()

@@ -17,6 +17,7 @@ from drawn_scenes import Pictures, Recorder, metric_unit
 from drawn_scenes import photograph as any_photograph
 from recon3d_contract.errors import Recon3dError
 from recon3d_runner.scene.assemble import Scene
+from recon3d_runner.scene.calibrate import PRIOR_FOV
 from scipy import ndimage
 
 Calibrated = Callable[..., tuple[Scene, Recorder]]
@@ -131,8 +132,12 @@ def test_a_sphere_does_not_fix_the_angle_of_view(calibrated: Calibrated) -> None
     assert "calibration_prior" in {code for code, _ in run.warnings}
 
 
-def test_silhouettes_alone_take_the_prior(calibrated: Calibrated) -> None:
-    scene, run = calibrated(photograph(blob(), fov=30, encoding=None))
+@pytest.mark.parametrize(("thing", "fov", "off"), [(blob(), 30, 0.3), (sphere(4), PRIOR_FOV, 1e-9)])
+def test_silhouettes_alone_give_an_angle_that_nothing_confirms_or_the_prior(
+    calibrated: Calibrated, thing: Drawn, fov: float, off: float
+) -> None:
+    scene, run = calibrated(photograph(thing, fov=30, encoding=None))
+    assert scene.calibration.fov_deg == pytest.approx(fov, abs=off)
     assert (scene.calibration.confidence < 0.5, scene.calibration.depth_encoding) == (True, None)
     assert scene.calibration.prior is not None
     assert {"no_depth", "calibration_prior"} <= {code for code, _ in run.warnings}

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 from drawn_objects import Drawn, blob, box, cylinder, fins, soft_box, sphere
@@ -11,7 +9,7 @@ from drawn_scenes import Setup, camera
 from recon3d_contract.conventions import VIEWS
 from recon3d_runner.raster.cpu import project
 from recon3d_runner.scene.angle import Angle
-from recon3d_runner.scene.frontier import Outlines
+from recon3d_runner.scene.frontier import Outlined, Outlines
 from scipy.spatial import ConvexHull
 
 SIZE = 2048
@@ -24,8 +22,8 @@ def outlines(thing: Drawn, fov: float, fill: float = 0.6, jitter: float = 0.0) -
     for view in VIEWS:
         at = project(thing.vertices, camera(view, Setup(fov=fov, fill=fill)), SIZE)[:, :2]
         hull = at[ConvexHull(at).vertices] + jitter * rng.standard_normal((1, 2))
-        sights.append(SimpleNamespace(name=view, hull=np.clip(2 * hull / SIZE - 1, -1, 1), pixel=2 / SIZE))
-    return Outlines(sights)  # type: ignore[arg-type]
+        sights.append(Outlined(view, np.clip(2 * hull / SIZE - 1, -1, 1), 2 / SIZE))
+    return Outlines(sights)
 
 
 @pytest.mark.parametrize("fov", [22, 45, 70])
