@@ -59,22 +59,24 @@ images: env ## build the images of operator and runner (CPU); kept by content
 	@$(if $(filter 0,$(shell id -u)),requirements/system.sh images)
 	@PYTHONPATH=tests/cluster $(BIN)/python -m kubecluster.builds
 
-# Several processes: one waits for a cluster while another computes. A number in JOBS is that many; 0 is none beside.
-JOBS ?= $(shell echo $$(( $$(nproc) < 8 ? $$(nproc) + 1 : 8 )))
+# Several processes; a number in JOBS is that many, 0 is none beside.
+JOBS ?= $(shell echo $$(( $$(nproc) < 8 ? $$(nproc) : 8 )))
 PYTEST := OMP_NUM_THREADS=$${OMP_NUM_THREADS:-2} OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -n $(JOBS)
 
 # pytest comes last, so that the output ends with its summary line.
 .PHONY: test
-test: env ## lint, types, import rules, then every test: units, cluster, chart on a real node (ARGS="-k name" narrows)
+test: env ## lint, types, import rules, then every test that needs no cluster (ARGS="-k name" narrows)
 	@requirements/system.sh test
 	@$(MAKE) lint
-	@echo "[test] what the tests on a cluster need; then pytest in $(JOBS) processes"
-	@RECON3D_LEFT_OUT=$$(PYTHONPATH=tests/cluster $(BIN)/python -m kubecluster.able) && export RECON3D_LEFT_OUT && $(PYTEST) $(ARGS)
-
-.PHONY: test-unit
-test-unit: env ## the tests that need no cluster, without lint
-	@requirements/system.sh test
+	@echo "[test] pytest in $(JOBS) processes"
 	@$(PYTEST) -m "not cluster and not e2e" $(ARGS)
+
+# One after the other: real nodes beside each other and beside what computes starve on two cores.
+.PHONY: test-all
+test-all: ## the three: test, test-cluster, test-e2e
+	@$(MAKE) test
+	@$(MAKE) test-cluster
+	@$(MAKE) test-e2e
 
 # Where the code cannot be fetched, the tests that need it say so and are left out.
 .PHONY: test-reconviagen
@@ -89,12 +91,14 @@ test-reconviagen: env ## ReconViaGen's real pins on Python 3.10, its code with t
 .PHONY: test-cluster
 test-cluster: env ## the tests on a real API server and a real node (finds, downloads or builds its binaries: minutes)
 	@requirements/system.sh node
-	@$(PYTEST) -m cluster --timeout 1800 $(ARGS)
+	@RECON3D_LEFT_OUT=$$(PYTHONPATH=tests/cluster $(BIN)/python -m kubecluster.able) && export RECON3D_LEFT_OUT \
+		&& $(BIN)/python -m pytest -m "cluster and not e2e" --timeout 1800 $(ARGS)
 
 .PHONY: test-e2e
 test-e2e: env ## the chart on a real node: whole lives of jobs, and what goes wrong (root; the first time long)
 	@requirements/system.sh images
-	@$(BIN)/python -m pytest -m e2e $(ARGS)
+	@RECON3D_LEFT_OUT=$$(PYTHONPATH=tests/cluster $(BIN)/python -m kubecluster.able) && export RECON3D_LEFT_OUT \
+		&& $(BIN)/python -m pytest -m e2e $(ARGS)
 
 .PHONY: lint
 lint: env ## ruff, mypy --strict, import-linter
