@@ -61,7 +61,11 @@ images: env ## build the images of operator and runner (CPU); kept by content
 
 # Several processes; a number in JOBS is that many, 0 is none beside.
 JOBS ?= $(shell echo $$(( $$(nproc) < 8 ? $$(nproc) : 8 )))
-PYTEST := OMP_NUM_THREADS=$${OMP_NUM_THREADS:-2} OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -n $(JOBS)
+PYTEST := OMP_NUM_THREADS=$${OMP_NUM_THREADS:-2} OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -n $(JOBS) \
+	--dist loadfile --no-loadscope-reorder
+# Gets what the tests on a cluster need, and tells them what is left out here, and why.
+ON_CLUSTER = RECON3D_LEFT_OUT=$$(PYTHONPATH=tests/cluster $(BIN)/python -m kubecluster.able) && export RECON3D_LEFT_OUT \
+	&& $(BIN)/python -m pytest
 
 # pytest comes last, so that the output ends with its summary line.
 .PHONY: test
@@ -90,15 +94,11 @@ test-reconviagen: env ## ReconViaGen's real pins on Python 3.10, its code with t
 
 .PHONY: test-cluster
 test-cluster: env ## the tests on a real API server and a real node (finds, downloads or builds its binaries: minutes)
-	@requirements/system.sh node
-	@RECON3D_LEFT_OUT=$$(PYTHONPATH=tests/cluster $(BIN)/python -m kubecluster.able) && export RECON3D_LEFT_OUT \
-		&& $(BIN)/python -m pytest -m "cluster and not e2e" --timeout 1800 $(ARGS)
+	@$(ON_CLUSTER) -m "cluster and not e2e" --timeout 1800 $(ARGS)
 
 .PHONY: test-e2e
 test-e2e: env ## the chart on a real node: whole lives of jobs, and what goes wrong (root; the first time long)
-	@requirements/system.sh images
-	@RECON3D_LEFT_OUT=$$(PYTHONPATH=tests/cluster $(BIN)/python -m kubecluster.able) && export RECON3D_LEFT_OUT \
-		&& $(BIN)/python -m pytest -m e2e $(ARGS)
+	@$(ON_CLUSTER) -m e2e $(ARGS)
 
 .PHONY: lint
 lint: env ## ruff, mypy --strict, import-linter

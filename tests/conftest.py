@@ -1,4 +1,4 @@
-"""How the tests share a machine: several at once, a cluster with all that use it in one process, the long ones first.
+"""How the tests share a machine: what takes longest begins first.
 
 Tests that this machine cannot run are skipped with the reason (kubecluster.able), and what a test measured is shown at
 the end, whichever process measured it.
@@ -12,32 +12,10 @@ from typing import Any
 
 import pytest
 from kubecluster.able import LEFT_OUT, left_out
-from xdist.scheduler import LoadScopeScheduling
 
-TOGETHER = (
-    "tests/e2e/",
-    "tests/integration/node/",
-    "tests/integration/operator/",
-    "tests/integration/api/",
-    "tests/chart/test_chart_server",
-)
-"""Beginnings of the paths of tests that share what is dear to start: a cluster, an installation."""
-LONG = (*TOGETHER, "tests/integration/", "tests/unit/runner/scene/", "tests/unit/runner/", "tests/chart/")
+LONG = ("tests/integration/", "tests/unit/runner/scene/", "tests/unit/runner/", "tests/chart/")
 """What takes longest, so that it does not begin when the others are done."""
 FIGURE = "figure"
-
-
-class Sharing(LoadScopeScheduling):
-    """A file at a time, a folder of TOGETHER at a time."""
-
-    def _split_scope(self, nodeid: str) -> str:
-        return next((folder for folder in TOGETHER if nodeid.startswith(folder)), nodeid.split("::", 1)[0])
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Sharing:
-    config.option.loadscopereorder = False  # their order is that of `pytest_collection_modifyitems`
-    return Sharing(config, log)
 
 
 @pytest.hookimpl(trylast=True)

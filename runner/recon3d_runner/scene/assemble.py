@@ -98,22 +98,26 @@ def _known(spec: JobSpec) -> Known:
 
 
 def _silhouettes_only(raw: list[RawView], masks: list[Mask], known: Known, run: Run) -> Solution:
-    """Without depth the angle of view is the given one, else what the outlines alone say, else the prior.
-
-    Nothing else confirms what the outlines say, so it is never taken for sure.
-    """
+    """What can be known without depth."""
     run.warn(
         "no_depth", "There are no depth renders: the silhouettes alone carry the geometry, and hollows stay filled."
     )
-    angle, confidence, prior = Angle.of_fov(known.fov_deg or PRIOR_FOV), 1.0, None
-    if known.fov_deg is None:
-        confidence, prior = 0.3, f"silhouettes alone do not fix the angle of view; {PRIOR_FOV:g} deg assumed"
-        seen = _by_outlines(raw, masks) if known.arrangement is None else angle
-        if 0 < seen.sigma < UNFIXED:
-            angle, confidence = seen, UNCONFIRMED
-            prior = f"the angle of view is from silhouettes alone ({seen.fov_deg:.1f} deg), and no depth confirms it"
+    angle, confidence, prior = _angle_without_depth(raw, masks, known)
     fit = Fit(Hypothesis(angle.focal, 0.0, 1.0), 0.0, {view.name: 0.0 for view in raw}, median_px=0.0)
     return Solution(fit, known.arrangement or Arrangement({}), confidence, prior)
+
+
+def _angle_without_depth(raw: list[RawView], masks: list[Mask], known: Known) -> tuple[Angle, float, str | None]:
+    """The angle given, else the outlines', which nothing confirms, else the prior; how sure; why no surer."""
+    if known.fov_deg is not None:
+        return Angle.of_fov(known.fov_deg), 1.0, None
+    if known.arrangement is None:
+        seen = _by_outlines(raw, masks)
+        if seen.sigma < UNFIXED:
+            text = f"the angle of view is from silhouettes alone ({seen.fov_deg:.1f} deg), and no depth confirms it"
+            return seen, UNCONFIRMED, text
+    text = f"silhouettes alone do not fix the angle of view; {PRIOR_FOV:g} deg assumed"
+    return Angle.of_fov(PRIOR_FOV), 0.3, text
 
 
 def _by_outlines(raw: list[RawView], masks: list[Mask]) -> Angle:

@@ -18,7 +18,7 @@ from scipy import ndimage
 
 from recon3d_runner.engines.nvdiffrec.fusion import Silhouette
 from recon3d_runner.raster.cpu import project
-from recon3d_runner.types import F32, F64, Bool, View
+from recon3d_runner.types import F32, F64, I32, Bool, View
 
 COARSE: Final = 0.5
 """Steps of depth below this many pixels are left alone."""
@@ -74,7 +74,7 @@ def _settled(view: View, depth: F32, others: Sequence[tuple[View, Silhouette]]) 
         around = tuple(slice(max(s.start - 1, 0), s.stop + 1) for s in place)
         here = label[around] == number
         middle = float(np.median(depth[around][here]))
-        if _goes_on(depth, label == number, middle, view.depth_step):
+        if _goes_on(depth, label, number, place, middle, view.depth_step):
             continue
         here = ndimage.binary_dilation(here, np.ones((3, 3), bool))
         here &= np.abs(depth[around] - middle) < 0.5 * view.depth_step
@@ -83,13 +83,15 @@ def _settled(view: View, depth: F32, others: Sequence[tuple[View, Silhouette]]) 
     return out
 
 
-def _goes_on(depth: F32, here: Bool, middle: float, step: float) -> bool:
+def _goes_on(depth: F32, label: I32, number: int, place: tuple[slice, ...], middle: float, step: float) -> bool:
     """Whether the surface goes on beyond the plateau: then it is a curved one's flattest part, and no wall."""
-    away = ndimage.distance_transform_edt(~here)
-    at = BESIDE * float(np.sqrt(here.sum()))
+    at = BESIDE * float(np.sqrt((label[place] == number).sum()))
+    margin = int(at) + 3  # all pixels that near are within it
+    around = tuple(slice(max(s.start - margin, 0), s.stop + margin) for s in place)
+    away = ndimage.distance_transform_edt(label[around] != number)
     ring = (away > at) & (away <= at + 1.5)
     with np.errstate(invalid="ignore"):
-        on = np.abs(depth[ring] - middle) < 1.5 * step
+        on = np.abs(depth[around][ring] - middle) < 1.5 * step
     return bool(on.mean() > ENDS)
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from numba import njit
 
 from recon3d_runner.engines.inside import inside_votes
-from recon3d_runner.engines.nvdiffrec.fusion import Carver, Silhouette
+from recon3d_runner.engines.nvdiffrec.fusion import STEEPEST, Carver, Silhouette
 from recon3d_runner.raster import Rasteriser
 from recon3d_runner.raster.cpu import project
 from recon3d_runner.run import Run
@@ -144,7 +144,7 @@ def _shield(
                 b = int(np.floor(focal * cy / cz + size / 2))
                 if a < 0 or b < 0 or a >= size or b >= size or np.isnan(depth[b, a]):
                     continue
-                t = min(tilt[b, a] * focal / cz, 8.0)
+                t = min(tilt[b, a] * focal / cz, STEEPEST)
                 behind = (cz - depth[b, a]) / np.sqrt(1.0 + t * t)
                 cut[i, j, k] = min(cut[i, j, k], behind - skin)
 
