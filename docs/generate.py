@@ -24,7 +24,7 @@ from recon3d_contract.crd import crd
 from recon3d_contract.errors import TABLE
 from recon3d_contract.phases import TRANSITIONS, Phase
 from recon3d_contract.resource import OPERATOR_FIELDS
-from recon3d_contract.stages import WEIGHTS
+from recon3d_contract.stages import STAGES, WEIGHTS
 from recon3d_operator.cluster.refusals import TABLE as REFUSALS
 from recon3d_operator.settings import Settings as OperatorSettings
 from recon3d_runner.engines.nvdiffrec import profiles
@@ -102,9 +102,9 @@ def budgets() -> str:
 
 
 def stages() -> str:
-    """The stages in order with their share of the progress."""
-    rows = [[number, f"`{name}`", weight] for number, (name, weight) in enumerate(WEIGHTS.items(), 1)]
-    return table(["", "stage", "percent of the progress"], rows)
+    """The stages in order with each engine's share of the progress."""
+    rows = [[f"`{name}`", *(weights.get(name, "") for weights in WEIGHTS.values())] for name in STAGES]
+    return table(["stage", *(f"percent of `{engine}`" for engine in WEIGHTS)], rows)
 
 
 def phases() -> str:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol, TextIO
 
-from recon3d_contract.stages import STAGES, percent
+from recon3d_contract.stages import WEIGHTS, percent
 
 _SETTLED_PERCENT = 3.0  # below this, a rate is mostly start-up time
 
@@ -71,7 +71,7 @@ class Progress:
         self._tell(Snapshot("start", max(self.snapshot.percent, self._percent_at_begin), name))
 
     def stage(self, name: str) -> None:
-        """Stage `name` begins. A name that is not a stage is ignored."""
+        """Stage `name` begins. A name that is no stage of the engine is ignored."""
         self.tick(name, 0.0)
 
     def tick(
@@ -83,9 +83,10 @@ class Progress:
         loss: float | None = None,
     ) -> None:
         """`fraction` in [0, 1] of `stage` is done."""
-        if stage not in STAGES:
+        engine = self._engine or "nvdiffrec"
+        if stage not in WEIGHTS[engine]:
             return
-        done = percent(stage, fraction, engine_index=self._index, engine_count=self._count)
+        done = percent(stage, fraction, engine=engine, engine_index=self._index, engine_count=self._count)
         done = max(self.snapshot.percent, round(done, 1))
         if loss is not None and not abs(loss) < float("inf"):
             loss = None

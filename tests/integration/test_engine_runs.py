@@ -22,7 +22,7 @@ from PIL import Image
 from recon3d_contract.layout import engine_files
 from recon3d_contract.quality import Quality
 from recon3d_contract.result import Result
-from recon3d_contract.stages import STAGES
+from recon3d_contract.stages import WEIGHTS
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "tests" / "unit" / "runner" / "scene"))
@@ -90,7 +90,7 @@ def test_a_run_leaves_every_file_of_the_layout(first: Path) -> None:
     for artifact in result.artifacts:
         data = (first / artifact.path).read_bytes()
         assert (len(data), hashlib.sha256(data).hexdigest()) == (artifact.bytes, artifact.sha256)
-    assert set(result.engines["nvdiffrec"].stage_seconds) == set(STAGES)
+    assert set(result.engines["nvdiffrec"].stage_seconds) == set(WEIGHTS["nvdiffrec"])
     assert "Traceback" not in (first / "run.log").read_text()
 
 

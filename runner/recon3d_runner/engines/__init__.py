@@ -10,7 +10,7 @@ from recon3d_runner.engines import reconviagen
 
 REQUIRED_STAGES: dict[str, tuple[str, ...]] = {
     "nvdiffrec": ("geometry", "texture"),
-    "reconviagen": ("fuse", "geometry", "texture"),
+    "reconviagen": ("generate", "align", "texture"),
 }
 """The stages without which an engine's run is not complete, whatever it says."""
 

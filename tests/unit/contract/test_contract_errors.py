@@ -11,6 +11,7 @@ from recon3d_contract import layout
 from recon3d_contract.codes import TABLE, Code
 from recon3d_contract.errors import EXIT_OK, Recon3dError, exit_code, scrub
 from recon3d_contract.phases import TERMINAL, TRANSITIONS, IllegalTransitionError, Phase, advance
+from recon3d_contract.spec import ENGINES
 from recon3d_contract.stages import STAGES, WEIGHTS, percent
 
 
@@ -180,8 +181,11 @@ def test_terminal_phases() -> None:
 
 
 def test_stages() -> None:
-    assert sum(WEIGHTS.values()) == 100
-    assert STAGES[0] == "load"
+    assert set(WEIGHTS) == set(ENGINES)
+    assert {sum(weights.values()) for weights in WEIGHTS.values()} == {100}
+    for weights in WEIGHTS.values():
+        assert list(weights) == [name for name in STAGES if name in weights]
+    assert percent("generate", 0.5, engine="reconviagen") == 39
     assert percent("load", 0) == 0
     assert percent("report", 1) == 100
     assert percent("geometry", 0.5) == pytest.approx(51.5)
@@ -191,10 +195,11 @@ def test_stages() -> None:
         percent("other", 0)
 
 
-@given(st.lists(st.tuples(st.sampled_from(STAGES), st.floats(0, 1)), min_size=2, max_size=20))
-def test_progress_never_falls(steps: list[tuple[str, float]]) -> None:
-    ordered = sorted(steps, key=lambda step: (STAGES.index(step[0]), step[1]))
-    values = [percent(stage, fraction) for stage, fraction in ordered]
+@given(st.lists(st.tuples(st.sampled_from(STAGES), st.floats(0, 1)), min_size=2, max_size=20), st.sampled_from(ENGINES))
+def test_progress_never_falls(steps: list[tuple[str, float]], engine: str) -> None:
+    known = [step for step in steps if step[0] in WEIGHTS[engine]]
+    ordered = sorted(known, key=lambda step: (STAGES.index(step[0]), step[1]))
+    values = [percent(stage, fraction, engine=engine) for stage, fraction in ordered]
     assert values == sorted(values)
     assert all(0 <= value <= 100 for value in values)
 

@@ -221,6 +221,27 @@ def vertex_colours(texels: TexelMap, faces: I32, count: int, colour: F32, weight
     return np.clip(out, 0, 1)
 
 
+def fill_like(
+    own: F64 | None, texels: TexelMap, faces: I32, count: int, colour: F32, weight: F32, plan: Gutters
+) -> tuple[F32, Bool]:
+    """As `fill`, but with what somebody else says of the vertices' colours, `own` (V, 3), where no view sees.
+
+    Exposure may differ: what `own` is off by at the seen texels is extended harmonically, so that no seam shows.
+    """
+    if own is None:
+        return fill(texels, faces, count, colour, weight, plan)
+    inside = texels.face >= 0
+    pair = texels.bary[inside]
+    corners = own[faces[texels.face[inside]]]
+    said = np.zeros_like(colour)
+    said[inside] = (corners * np.concatenate([1 - pair.sum(1, keepdims=True), pair], 1)[..., None]).sum(1)
+    # The extension clips to [0, 1], where differences become their halves around the middle.
+    difference, unseen = fill(texels, faces, count, 0.5 + 0.5 * (colour - said), weight, plan)
+    whole = np.where(inside[..., None], said + 2 * (difference - 0.5), 0).astype(np.float32)
+    whole = np.where((inside & ~unseen)[..., None], colour, np.clip(whole, 0, 1)).astype(np.float32)
+    return spread(whole, plan), unseen
+
+
 def fill(
     texels: TexelMap, faces: I32, count: int, colour: F32, weight: F32, plan: Gutters | None = None
 ) -> tuple[F32, Bool]:

@@ -1,4 +1,4 @@
-"""The engine's stages in order: generate (fuse), solidify and align (geometry), unwrap, texture.
+"""The engine's stages in order: generate, align (and make solid), unwrap, texture.
 
 The texture is ours, baked from the six pictures onto the aligned mesh, where upstream bakes renderings of its own
 gaussians from random viewpoints without a seed: the pictures are sharper than what a model made of them, and the same
@@ -21,7 +21,7 @@ from scipy.spatial import cKDTree
 
 from recon3d_runner.engines.nvdiffrec import bake, collapse, profiles, remesh, repair, texture, unwrap
 from recon3d_runner.engines.nvdiffrec.engine import PRIOR
-from recon3d_runner.engines.nvdiffrec.gutters import Gutters, gutters, spread
+from recon3d_runner.engines.nvdiffrec.gutters import gutters
 from recon3d_runner.engines.nvdiffrec.sight import look
 from recon3d_runner.engines.reconviagen import pins
 from recon3d_runner.engines.reconviagen.align import Alignment, align, measure
@@ -36,7 +36,7 @@ from recon3d_runner.raster import Rasteriser
 from recon3d_runner.run import Run
 from recon3d_runner.scene.assemble import Scene
 from recon3d_runner.surface import vertex_normals
-from recon3d_runner.types import F32, F64, I32, Bool, TexturedMesh, View
+from recon3d_runner.types import F64, I32, TexturedMesh, View
 
 CELLS: Final = {"fast": 160, "standard": 256, "high": 320}
 """Of the closed surface along its longest side; the official mesh comes from 256."""
@@ -62,14 +62,14 @@ def reconstruct(scene: Scene, spec: JobSpec, rasteriser: Rasteriser, run: Run, h
     plan = profiles.plan(spec)
     settings = spec.reconviagen
     versions = _versions(home, run)
-    with run.stage("fuse"):
+    with run.stage("generate"):
         model = Model(home, device)
         run.tick(0.3)
         seed = spec.seed if settings.seed is None else settings.seed
         made = generate(model, scene.views, settings, seed, run)
         del model  # its memory is the texture pass's now
         run.tick(1.0)
-    with run.stage("geometry"):
+    with run.stage("align"):
         vertices, faces, own = _closed(made, plan.faces, CELLS[spec.profile])
         run.tick(0.2)
         found = _aligned(vertices, faces, own, scene, rasteriser, run)
@@ -158,7 +158,7 @@ def paint(
         run.tick(0.15)
         colour, weight = bake.gather(texels, vertices, faces, sights)
         run.tick(0.25)
-        colour, unseen = _filled(texels, faces, len(vertices), colour, weight, own, around)
+        colour, unseen = bake.fill_like(own, texels, faces, len(vertices), colour, weight, around)
         run.tick(0.35)
         colour, _ = texture.optimise(
             colour,
@@ -175,25 +175,6 @@ def paint(
         )
     pixels = np.round(np.clip(colour, 0, 1) * 255).astype(np.uint8)
     return TexturedMesh(vertices, faces, atlas.uv, atlas.uv_faces, pixels, unseen)
-
-
-def _filled(
-    texels: bake.TexelMap, faces: I32, count: int, colour: F32, weight: F32, own: F64 | None, around: Gutters
-) -> tuple[F32, Bool]:
-    """Fill what no view sees: the generated colours plus the difference at the seen ones, extended harmonically."""
-    if own is None:
-        return bake.fill(texels, faces, count, colour, weight, around)
-    inside = texels.face >= 0
-    pair = texels.bary[inside]
-    corners = own[faces[texels.face[inside]]]
-    weights = np.concatenate([1 - pair.sum(1, keepdims=True), pair], 1)
-    generated = np.zeros_like(colour)
-    generated[inside] = (corners * weights[..., None]).sum(1)
-    # The extension clips to [0, 1], where differences become their halves around the middle.
-    difference, unseen = bake.fill(texels, faces, count, 0.5 + 0.5 * (colour - generated), weight, around)
-    whole = np.where(inside[..., None], generated + 2 * (difference - 0.5), 0).astype(np.float32)
-    whole = np.where((inside & ~unseen)[..., None], colour, np.clip(whole, 0, 1)).astype(np.float32)
-    return spread(whole, around), unseen
 
 
 def _facts(found: Alignment, scale: float, made: Generated) -> dict[str, float | int | bool | str | None]:
