@@ -42,8 +42,6 @@ RESTRICTED: Final[tuple[Licence, ...]] = (
         ("nvdiffrec", "reconviagen"),
         package="nvdiffrast",
     ),
-    # ReconViaGen's own post-processing renders with it; this project's does not, so that no run uses it.
-    Licence("mip-splatting", "The mip-splatting rasteriser", "Inria and MPII, non-commercial", ("reconviagen",), ()),
     Licence("vggt-weights", "The VGGT model", "VGGT weights, non-commercial", ("reconviagen",), ("cuda", "cpu")),
 )
 

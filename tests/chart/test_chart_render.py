@@ -61,7 +61,7 @@ def test_the_gpu_s_settings(render):
     both = ("--set=image.reconviagen.repository=r", "--set=licenses.reconviagen.acceptNonCommercial=true")
     settings = Settings.from_env(environment(pod_specs(render(*GPU, *both))["one-recon3d-operator"]))
     assert settings.reconviagen_image == "ghcr.io/recon3d/r:0.1.0-reconviagen"
-    assert settings.accept_licences == ("nvdiffrast", "mip-splatting", "vggt-weights")
+    assert settings.accept_licences == ("nvdiffrast", "vggt-weights")
     assert find(docs, "PriorityClass")["preemptionPolicy"] == "Never"
 
 

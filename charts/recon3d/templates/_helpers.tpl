@@ -85,7 +85,7 @@ pvc:{{ include "recon3d.claim" . }}
 {{- $accepted := list -}}
 {{- if .Values.licenses.nvdiffrast.acceptNonCommercial -}}{{- $accepted = append $accepted "nvdiffrast" -}}{{- end -}}
 {{- if .Values.licenses.reconviagen.acceptNonCommercial -}}
-{{- $accepted = concat $accepted (list "mip-splatting" "vggt-weights") -}}
+{{- $accepted = append $accepted "vggt-weights" -}}
 {{- end -}}
 {{- join "," $accepted -}}
 {{- end -}}
