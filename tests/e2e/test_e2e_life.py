@@ -151,6 +151,14 @@ def test_a_claim_that_nobody_has_opened_to_jobs_is_refused(world: World):
     world.remove("claim")
 
 
+def test_a_job_goes_by_itself_once_its_time_to_live_is_over(world: World):
+    world.submit("short-lived", ttlSecondsAfterFinished=5)
+    world.submit("stillborn", input={"pvc": {"claimName": "recon3d-store"}}, ttlSecondsAfterFinished=5)
+    for name in ("stillborn", "short-lived"):
+        eventually(lambda n=name: not world.uid(world.path(n)), seconds=180, what=f"{name} is gone")
+    assert not world.runner_pods("short-lived")
+
+
 def test_a_full_store_is_named(world: World):
     world.submit("full", FULL)
     status = world.wait("full", "Failed", namespace=FULL)

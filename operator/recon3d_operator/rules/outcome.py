@@ -16,6 +16,8 @@ _LOST: Final = (
     "Evicted", "Preempting", "NodeLost", "Shutdown", "NodeShutdown", "Terminated", "UnexpectedAdmissionError",
     "NodeAffinity", "OutOfcpu", "OutOfmemory",
 )  # fmt: skip
+_TAKEN_AWAY: Final = ("DisruptionTarget", "TerminationTarget")
+"""Conditions of a Pod that Kubernetes, and Kueue, set before they delete it."""
 _BY_EXIT_CODE: Final = {row.exit_code: code for code, row in TABLE.items()}
 
 
@@ -133,15 +135,11 @@ def _lost(pod: Mapping[str, Any], ended: Mapping[str, Any], summary: ResultSumma
     status = pod.get("status") or {}
     word = str(status.get("reason") or "")
     disrupted = next(
-        (
-            c
-            for c in status.get("conditions") or ()
-            if c.get("type") == "DisruptionTarget" and c.get("status") == "True"
-        ),
+        (c for c in status.get("conditions") or () if c.get("type") in _TAKEN_AWAY and c.get("status") == "True"),
         None,
     )
     if disrupted is not None:
-        word = str(disrupted.get("reason") or "DisruptionTarget")
+        word = str(disrupted.get("reason") or disrupted["type"])
     elif word not in _LOST:
         deleted = "deletionTimestamp" in pod["metadata"]
         # SIGTERM that no cancellation of the job explains: the runner says "cancelled", or just ends with 143 or 137.

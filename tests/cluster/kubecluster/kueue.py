@@ -91,11 +91,12 @@ def kueue(plane: ControlPlane, folder: Path) -> Iterator[Program]:
 
 
 def cluster_queue(admin: Client, name: str, gpus: int) -> None:
-    """Make a ClusterQueue that admits Pods with up to `gpus` in all."""
+    """Make a ClusterQueue that admits Pods with up to `gpus` in all; a more important one takes another's place."""
     admin.ensure(f"{QUEUES}/resourceflavors", _object("ResourceFlavor", "any"))
     quotas = [{"name": each, "nominalQuota": gpus if each.endswith("gpu") else "10000Gi"} for each in _COVERED]
     groups = [{"coveredResources": list(_COVERED), "flavors": [{"name": "any", "resources": quotas}]}]
-    spec = {"namespaceSelector": {}, "resourceGroups": groups}
+    preemption = {"withinClusterQueue": "LowerPriority"}
+    spec = {"namespaceSelector": {}, "resourceGroups": groups, "preemption": preemption}
     # The webhooks answer a moment after their port is open.
     eventually(lambda: _made(admin, f"{QUEUES}/clusterqueues", _object("ClusterQueue", name, spec)), what=name)
 

@@ -27,7 +27,7 @@ def controller(plane, admin, tmp_path_factory) -> Iterator[None]:
 
 @pytest.fixture
 def place(namespace, admin, start_operator) -> str:
-    start_operator(RECON3D_KUEUE="true")
+    start_operator(RECON3D_KUEUE="true", RECON3D_POD_OVERRIDES="priorityClassName")
     name = str(namespace(gpus=None))
     local_queue(admin, name, "gpus", "one-gpu")
     return name
@@ -76,6 +76,26 @@ def test_a_job_that_is_held_back_can_be_cancelled(jobs, place):
     jobs.wait(place, second, "Cancelled")
     eventually(lambda: not jobs.pods(place, second), what="Kueue lets its Pod go")
     jobs.complete(place, first)
+
+
+def test_a_job_that_has_to_make_room_runs_again_later(jobs, place, admin: Client):
+    important = {"metadata": {"name": "important"}, "value": 1000}
+    admin.ensure("/apis/scheduling.k8s.io/v1/priorityclasses", important)
+    jobs.create(place, "low", queueName="gpus", retry={"limit": 0})
+    eventually(lambda: jobs.pod(place, "low")["spec"].get("nodeName"), what="the first one has its place")
+    jobs.run(place, "low")
+    jobs.create(place, "high", queueName="gpus", pod={"priorityClassName": "important"})
+    eventually(lambda: jobs.pod(place, "low")["metadata"].get("deletionTimestamp"), what="Kueue takes its place back")
+    jobs.end(place, "low", exit_code=143)
+    eventually(lambda: "high" in admitted(jobs, place), what="the more important one has it")
+    eventually(lambda: why(jobs, place, "low") == "SchedulingGated", what="the other one waits again")
+    status = jobs.status(place, "low")
+    assert status["phase"] == "Queued"
+    assert status["attempts"][0]["reason"] == "WorkloadEvictedDueToPreempted"
+    jobs.complete(place, "high")
+    jobs.wait(place, "high", "Completed")
+    jobs.complete(place, "low", attempt=2)
+    jobs.wait(place, "low", "Completed")
 
 
 def test_a_job_without_a_queue_is_none_of_kueues(jobs, place):

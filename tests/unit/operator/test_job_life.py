@@ -92,6 +92,28 @@ def test_infrastructure_losses_are_retried_with_growing_pauses_up_to_the_limit(w
 
 
 @pytest.mark.parametrize(
+    ("kind", "reason"),
+    [("DisruptionTarget", "PreemptionByScheduler"), ("TerminationTarget", "WorkloadEvictedDueToPreempted")],
+)
+def test_a_run_that_had_to_make_room_does_not_count_against_the_limit(world, kind, reason):
+    world.submit("chair", retry={"limit": 0})
+    for attempt in (1, 2, 3):
+        assert len(world.pods("chair")) == attempt
+        world.run("chair")
+        world.report("chair", {"phase": "Failed", "conditions": [{"type": kind, "status": "True", "reason": reason}]})
+        world.cluster.settle()
+        world.work()
+        assert world.phase("chair") == "Queued"
+        world.advance(300)
+    world.run("chair")
+    world.report("chair", {"phase": "Failed", "reason": "Evicted"})
+    world.cluster.settle()
+    world.work()
+    assert world.phase("chair") == "Failed"
+    assert [attempt["reason"] for attempt in world.status("chair")["attempts"]] == [reason] * 3 + ["Evicted"]
+
+
+@pytest.mark.parametrize(
     ("exit_code", "reason", "code"),
     [(137, "OOMKilled", "OUT_OF_MEMORY"), (1, "Error", "INTERNAL"), (52, "Error", "GPU_OUT_OF_MEMORY"),
      (127, "Error", "INTERNAL")],
