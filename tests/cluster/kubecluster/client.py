@@ -21,10 +21,11 @@ JOBS = "/apis/recon3d.io/v1alpha1"
 class Refused(Exception):
     """An answer that is no success."""
 
-    def __init__(self, status: int, message: str) -> None:
+    def __init__(self, status: int, message: str, retry_after_s: float = 0.0) -> None:
         super().__init__(f"{status}: {message}")
         self.status = status
         self.message = message
+        self.retry_after_s = retry_after_s
 
 
 class Client:
@@ -38,7 +39,17 @@ class Client:
         self._context.load_cert_chain(user["client-certificate"], user["client-key"])
 
     def request(self, method: str, path: str, body: Any = None, kind: str = "application/json") -> Object:
-        """Return the JSON answer. Raises Refused."""
+        """Return the JSON answer; a read that is told to come back does so, as every client's. Raises Refused."""
+        for _ in range(10):
+            try:
+                return self._once(method, path, body, kind)
+            except Refused as refusal:
+                if method != "GET" or not refusal.retry_after_s:
+                    raise
+                time.sleep(refusal.retry_after_s)
+        return self._once(method, path, body, kind)
+
+    def _once(self, method: str, path: str, body: Any, kind: str) -> Object:
         data = None if body is None else json.dumps(body).encode()
         headers = {"Content-Type": kind, "Accept": "application/json"}
         request = urllib.request.Request(self.server + path, data, headers, method=method)
@@ -50,7 +61,7 @@ class Client:
                 text = error.read().decode(errors="replace")
             with contextlib.suppress(ValueError, KeyError):
                 text = json.loads(text)["message"]
-            raise Refused(error.code, text) from None
+            raise Refused(error.code, text, float(error.headers.get("Retry-After") or 0)) from None
 
     def text(self, path: str) -> str:
         """Return an answer that is no JSON."""
