@@ -125,14 +125,16 @@ def lost_engines(job: Mapping[str, Any]) -> dict[str, str]:
 def _container(
     name: str, image: str, environment: Mapping[str, str], resources: Object, settings: Settings, volumes: _Volumes
 ) -> Object:
-    digest = {"RECON3D_IMAGE_DIGEST": image.partition("@")[2]} if "@" in image else {}
+    own = {"RECON3D_IMAGE_DIGEST": image.partition("@")[2]} if "@" in image else {}
+    if settings.rasteriser and image == settings.runner_image:
+        own["RECON3D_RASTERISER"] = settings.rasteriser
     container: Object = {
         "name": name,
         "image": image,
         "imagePullPolicy": settings.image_pull_policy,
         "command": ["recon3d-runner", "job"],
         # Kubernetes replaces $(NAME) in values; a job's text must arrive as it is.
-        "env": [{"name": key, "value": value.replace("$", "$$")} for key, value in {**environment, **digest}.items()],
+        "env": [{"name": key, "value": value.replace("$", "$$")} for key, value in {**environment, **own}.items()],
         "resources": resources,
         "securityContext": _LOCKED,
         "volumeMounts": list(volumes.mounts),

@@ -28,6 +28,8 @@ class Settings:
     """Where jobs may run, comma-separated; empty is everywhere."""
     device: str = "cuda"
     """cuda or cpu, for every job of this installation."""
+    rasteriser: str = ""
+    """drtk or nvdiffrast: what draws on a GPU in runner_image; without it, the one that the image has."""
     accelerator: str = "nvidia.com/gpu"
     """The extended resource that a job takes one of; only with the device cuda."""
     max_running: int = 1
@@ -105,6 +107,8 @@ class Settings:
         found = []
         if self.device not in ("cuda", "cpu"):
             found.append(f"RECON3D_DEVICE={self.device!r}: must be cuda or cpu")
+        if self.rasteriser not in ("", "drtk", "nvdiffrast"):
+            found.append(f"RECON3D_RASTERISER={self.rasteriser!r}: must be drtk or nvdiffrast")
         if not re.fullmatch(r"pvc:[a-z0-9][-a-z0-9.]*|s3://[^/\s]+(/\S*)?", self.store):
             found.append(f"RECON3D_STORE={self.store!r}: must be pvc:<claim> or s3://bucket/prefix")
         found += [

@@ -65,6 +65,14 @@ def test_the_gpu_s_settings(render):
     assert find(docs, "PriorityClass")["preemptionPolicy"] == "Never"
 
 
+def test_a_freely_licensed_rasteriser_needs_no_acceptance_and_is_asked_for(render):
+    given = environment(pod_specs(render("--set=runner.rasteriser=drtk"))["one-recon3d-operator"])
+    settings = Settings.from_env(given)
+    assert (settings.device, settings.rasteriser, settings.accept_licences) == ("cuda", "drtk", ())
+    with pytest.raises(Refusal, match="ReconViaGen's image renders with nvdiffrast"):
+        render("--set=runner.rasteriser=drtk,image.reconviagen.repository=r,licenses.reconviagen.acceptNonCommercial=true")
+
+
 def test_with_kueue_there_is_no_quota_and_pods_name_the_queue(render):
     docs = render(*GPU, "--set=kueue.enabled=true,kueue.queueName=gpus")
     assert not [doc for doc in docs if doc["kind"] == "ResourceQuota"]
@@ -184,6 +192,8 @@ def test_each_namespace_has_its_own_pieces(render):
     ("change", "text"),
     [
         (("--set=device=cuda",), "licenses.nvdiffrast.acceptNonCommercial=true"),
+        (("--set=device=cuda",), "runner.rasteriser=drtk"),
+        (("--set=runner.rasteriser=vulkan",), "'/runner/rasteriser': value must be one of 'nvdiffrast', 'drtk'"),
         (("--set=image.reconviagen.repository=r",), "licenses.reconviagen.acceptNonCommercial=true"),
         (("--set=api.replicas=2",), "store.pvc.accessMode=ReadWriteMany"),
         (("--set=api.autoscaling.enabled=true",), "one api replica only"),

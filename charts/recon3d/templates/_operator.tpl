@@ -22,6 +22,7 @@ RECON3D_POD_DEFAULTS: {{ include "recon3d.podDefaults" . | quote }}
 RECON3D_MAX_RUNNING: {{ .Values.jobs.maxRunning | quote }}
 {{- else }}
 RECON3D_ACCELERATOR: {{ .Values.accelerator.resourceName }}
+RECON3D_RASTERISER: {{ .Values.runner.rasteriser }}
 {{- end }}
 {{- with .Values.image.pullSecrets }}
 RECON3D_IMAGE_PULL_SECRETS: {{ join "," . | quote }}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from kubecluster.world import job_spec
+from recon3d_contract.environment import SettingsError
 from recon3d_contract.errors import Code, Recon3dError
 from recon3d_contract.job import parse_job
 from recon3d_operator.pod import build_pod
@@ -68,6 +69,18 @@ def test_both_engines_are_two_containers_of_one_pod_with_one_accelerator(environ
     assert environments[0]["RECON3D_JOB"] == environments[1]["RECON3D_JOB"]
     assert first["volumeMounts"] == last["volumeMounts"]
     assert first["securityContext"] == last["securityContext"]
+
+
+def test_the_rasteriser_is_asked_for_where_the_installation_names_it():
+    pod = build_pod(job(engine="both"), 1, settings(**BOTH, rasteriser="drtk"))
+    first, last = (
+        {each["name"]: each["value"] for each in container["env"]}
+        for container in (pod["spec"]["initContainers"][1], pod["spec"]["containers"][0])
+    )
+    assert last["RECON3D_RASTERISER"] == "drtk"
+    assert "RECON3D_RASTERISER" not in first  # another image, with a rasteriser of its own
+    with pytest.raises(SettingsError, match="must be drtk or nvdiffrast"):
+        Settings.from_env({"RECON3D_RUNNER_IMAGE": "r", "RECON3D_STORE": "pvc:s", "RECON3D_RASTERISER": "vulkan"})
 
 
 def test_an_engine_whose_container_died_is_left_out_of_the_next_run(environment_of):
