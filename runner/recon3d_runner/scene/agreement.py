@@ -15,10 +15,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numba import njit
 from recon3d_contract.conventions import POSITION, VIEWS, camera_axes
 from scipy import ndimage
 from scipy.spatial import ConvexHull
 
+from recon3d_runner.crop import around
+from recon3d_runner.nearest import nearest_marked
+from recon3d_runner.outline import HALF, outlines
 from recon3d_runner.types import F32, F64, I32, U8, Bool
 
 
@@ -94,21 +98,19 @@ def prepare(name: str, code: F32, inside: Bool, alpha: F32, rgb: U8, step: float
     outline, hull = contours(alpha, h)
     plateau, rounding = _plateaus(code, inside, step)
     plateau += np.uint8(PLATEAUS * VIEWS.index(name))
-    points, rim = _points(code, inside, slope, jump, outline)
+    away, near = nearest_marked(inside)
+    points, rim = _points(code, inside, slope, jump, outline, away, near)
     at = np.clip(((points[:, :2] + 1) * h / 2).astype(np.int64), 0, h - 1)
     if rim:
-        _, near = ndimage.distance_transform_edt(~inside, return_indices=True)
-        at[-rim:] = near[::-1, at[-rim:, 1], at[-rim:, 0]].T
+        at[-rim:] = np.stack(np.divmod(near[at[-rim:, 1], at[-rim:, 0]], h)[::-1], 1)
     points = np.concatenate([points, plateau[at[:, 1], at[:, 0]][:, None]], 1)
     nearest = np.full((h, h), -1, np.int32)
     if len(outline):
         at = np.clip(((outline[:, :2] + 1) * h / 2).astype(np.int64), 0, h - 1)
-        seed = np.ones((h, h), bool)
-        seed[at[:, 1], at[:, 0]] = False
         which = np.full((h, h), -1, np.int32)
         which[at[:, 1], at[:, 0]] = np.arange(len(outline))
-        distance, index = ndimage.distance_transform_edt(seed, return_indices=True)
-        nearest = np.where(distance <= BAND, which[index[0], index[1]], -1).astype(np.int32)
+        distance, index = nearest_marked(which >= 0)
+        nearest = np.where(distance <= BAND, which.ravel()[index], -1).astype(np.int32)
     return Sight(
         name=name,
         code=code,
@@ -156,24 +158,37 @@ def _plateaus(code: F32, inside: Bool, step: float) -> tuple[U8, F32]:
 def _tint(rgb: U8, alpha: F32) -> F32:
     """The object's colours at TINT pixels a side, smoothed within the object."""
     size = rgb.shape[0]
-    cell = max(1, size // TINT)
-    n = size // cell
-    solid = ndimage.binary_erosion(alpha >= 0.99, iterations=1 + size // 1024)
-    picture = np.concatenate([rgb / np.float32(255) * solid[..., None], solid[..., None]], -1)[: n * cell, : n * cell]
-    blocks = picture.reshape(n, cell, n, cell, 4).mean((1, 3), dtype=np.float64)
-    smooth = ndimage.gaussian_filter(blocks, (1.5, 1.5, 0))
+    solid = alpha >= 0.99
+    place = around(solid, 0)
+    solid[place] = ndimage.binary_erosion(solid[place], iterations=1 + size // 1024)
+    smooth = ndimage.gaussian_filter(_blocks(rgb, solid, max(1, size // TINT)), (1.5, 1.5, 0))
     with np.errstate(invalid="ignore", divide="ignore"):
         found = smooth[..., :3] / smooth[..., 3:]
     found[smooth[..., 3] < 0.3] = np.nan
     return np.ascontiguousarray(found, np.float32)
 
 
-def _points(code: F32, inside: Bool, slope: F32, jump: float, outline: F32) -> tuple[F32, int]:
+@njit(cache=True, nogil=True)
+def _blocks(rgb: U8, solid: Bool, cell: int) -> F64:
+    """(n, n, 4) means over blocks of `cell` pixels: colours in [0, 1], nothing where not solid, and how much is."""
+    n = rgb.shape[0] // cell
+    out = np.zeros((n, n, 4))
+    for j in range(n * cell):
+        for i in range(n * cell):
+            if solid[j, i]:
+                block = out[j // cell, i // cell]
+                for k in range(3):
+                    block[k] += np.float32(rgb[j, i, k]) / np.float32(255)
+                block[3] += 1.0
+    return out / (cell * cell)
+
+
+def _points(code: F32, inside: Bool, slope: F32, jump: float, outline: F32, away: F32, near: I32) -> tuple[F32, int]:
     """(N, 3) u, v, code: sparse on smooth surface, every pixel near outlines, depth edges and creases.
 
     Edges of flat-sided objects end between pixels, so that the outline's own points are added, with the depth that
     the nearest object pixel's slope leads to; the second value says how many. Where a surface turns away smoothly its
-    outline has no depth, and the pixels beside it lie on the surface already.
+    outline has no depth, and the pixels beside it lie on the surface already. away, near: `nearest_marked(inside)`.
     """
     h = code.shape[0]
     bend = np.zeros_like(code)
@@ -188,15 +203,14 @@ def _points(code: F32, inside: Bool, slope: F32, jump: float, outline: F32) -> t
     if not len(outline):
         return found.astype(np.float32), 0
     at = np.clip(((outline[:, :2] + 1) * h / 2).astype(np.int64), 0, h - 1)
-    distance, index = ndimage.distance_transform_edt(~inside, return_indices=True)
-    j, i = index[0][at[:, 1], at[:, 0]], index[1][at[:, 1], at[:, 0]]
+    j, i = np.divmod(near[at[:, 1], at[:, 0]], h)
     down, across = _inward(code, inside, 0)[j, i], _inward(code, inside, 1)[j, i]
     flat = np.hypot(down, across) < RIM_SLOPE * jump / SLOPE_LIMIT
-    near = (distance[at[:, 1], at[:, 0]] <= 1.5) & flat
-    j, i, down, across = j[near], i[near], down[near], across[near]
-    beyond = (outline[near, :2] + 1) * h / 2 - 0.5 - np.stack([i, j], 1)
+    close = (away[at[:, 1], at[:, 0]] <= 1.5) & flat
+    j, i, down, across = j[close], i[close], down[close], across[close]
+    beyond = (outline[close, :2] + 1) * h / 2 - 0.5 - np.stack([i, j], 1)
     extended = code[j, i] + down * beyond[:, 1] + across * beyond[:, 0]
-    rim = np.concatenate([outline[near, :2], extended[:, None]], 1)
+    rim = np.concatenate([outline[close, :2], extended[:, None]], 1)
     return np.concatenate([found, rim]).astype(np.float32), len(rim)
 
 
@@ -211,14 +225,12 @@ def _inward(code: F32, inside: Bool, axis: int) -> F32:
 
 def contours(alpha: F32, h: int) -> tuple[F32, F64]:
     """The half-coverage contour, about one sample a depth pixel, with outward normals; and its convex hull."""
-    from skimage.measure import find_contours
-
     size = alpha.shape[0]
-    smooth = ndimage.gaussian_filter(alpha, max(1.0, size / h))
-    dy, dx = np.gradient(smooth)
+    sigma = max(1.0, size / h)
+    place = around(alpha > HALF, int(4 * sigma) + 4)  # as far as the filter reaches
+    dy, dx = np.gradient(ndimage.gaussian_filter(alpha[place], sigma))
     pieces, whole = [], []
-    for contour in find_contours(np.pad(alpha, 1), 0.5):
-        contour = contour - 1
+    for contour in outlines(alpha):
         length = np.concatenate([[0], np.cumsum(np.linalg.norm(np.diff(contour, axis=0), axis=1))])
         if length[-1] < 8 * size / h:
             continue
@@ -230,7 +242,8 @@ def contours(alpha: F32, h: int) -> tuple[F32, F64]:
     rc = np.concatenate(pieces)
     # An outline cut off by the image's border is no outline of the object.
     rc = rc[((rc > 1) & (rc < size - 2)).all(1)]
-    normal = -np.stack([ndimage.map_coordinates(d, rc.T, order=1) for d in (dx, dy)], 1)
+    corner = (place[0].start, place[1].start)
+    normal = -np.stack([ndimage.map_coordinates(d, (rc - corner).T, order=1) for d in (dx, dy)], 1)
     normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-9)
     uv = 2 * (rc[:, ::-1] + 0.5) / size - 1
     every = 2 * (np.concatenate(whole)[:, ::-1] + 0.5) / size - 1

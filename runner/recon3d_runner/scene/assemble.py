@@ -16,10 +16,11 @@ from recon3d_runner.run import Run
 from recon3d_runner.scene import plausible
 from recon3d_runner.scene.agreement import Sight, code_jump, contours, frames, prepare
 from recon3d_runner.scene.angle import Angle
-from recon3d_runner.scene.calibrate import PRIOR_FOV, UNFIXED, Calibrator, Known, Solution
+from recon3d_runner.scene.calibrate import PRIOR_FOV, UNFIXED, Calibrator
 from recon3d_runner.scene.dequantize import dequantize
 from recon3d_runner.scene.frontier import Outlined, Outlines
-from recon3d_runner.scene.images import RawView, read_views
+from recon3d_runner.scene.images import RawView, read_views, unit
+from recon3d_runner.scene.known import Known, Solution
 from recon3d_runner.scene.masks import Mask, background_code, find_mask
 from recon3d_runner.scene.orient import Arrangement, Turn
 from recon3d_runner.scene.solve import Fit, Hypothesis
@@ -59,7 +60,10 @@ def _step(raw: list[RawView]) -> float:
 
     The gaps between the levels that happen to occur say nothing: a flat-sided object has few.
     """
-    levels = np.unique(np.concatenate([np.unique(_present(view.gray)) for view in raw])).astype(np.int64)
+    found = np.zeros(1 << 16, bool)
+    for view in raw:
+        found[_present(view.gray)] = True
+    levels = np.flatnonzero(found)
     step = int(np.gcd.reduce(np.diff(levels))) if len(levels) > 1 else 1
     return float(step) if len(levels) >= LEAST_LEVELS or step in (256, 257) else 1.0
 
@@ -178,8 +182,7 @@ def _calibrate(raw: list[RawView], masks: list[Mask], known: Known, run: Run) ->
         if encoding == "metric" and calibrator.free[1]:
             solution = calibrator.without_offset(solution)
     else:
-        solution = _silhouettes_only(raw, masks, known, run)
-        encoding = None
+        solution, encoding = _silhouettes_only(raw, masks, known, run), None
     return _assemble(raw, masks, sights, step, known, solution, encoding, run)
 
 
@@ -210,6 +213,8 @@ def _assemble(
     backgrounds: dict[str, F32] = {}
     described: dict[str, dict[str, object]] = {}
     lowest, highest = np.inf, -np.inf
+    with ThreadPoolExecutor() as pool:
+        pictures = list(pool.map(lambda view: unit(view.rgb), raw))
     for name in VIEWS:
         source = solution.arrangement.source(name)
         turn = solution.arrangement.turns.get(name, Turn())
@@ -230,7 +235,7 @@ def _assemble(
             View(
                 name,
                 camera,
-                turn.image(raw[k].rgb.astype(np.float32) / np.float32(255)),
+                turn.image(pictures[k]),
                 turn.image(masks[k].alpha),
                 depth,
                 0.0 if depth is None else abs(h.b) * step * distance,
@@ -255,9 +260,10 @@ def _assemble(
             "Give cameras.fov_deg if you know it.",
         )
     if solution.unproven:
+        listed = ", ".join(f"'{view}'" for view in solution.unproven)
         run.warn(
             "orientation_unproven",
-            f"Neither shape nor colours tell whether {_listed(solution.unproven)} "
+            f"Neither shape nor colours tell whether {listed} "
             f"{'are' if len(solution.unproven) > 1 else 'is'} turned or mirrored: taken as the files are.",
         )
     if solution.foreign is not None:
@@ -279,10 +285,6 @@ def _assemble(
         residual=100 * solution.fit.median_px * 2 / (1024 * h.focal),
     )
     return Scene(views, calibration, backgrounds)
-
-
-def _listed(views: tuple[str, ...]) -> str:
-    return ", ".join(f"'{view}'" for view in views)
 
 
 def _range(

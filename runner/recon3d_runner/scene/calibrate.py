@@ -7,7 +7,8 @@ agree, their colours decide (blame.py and settle below).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 from recon3d_contract.conventions import DEPTH_SIZE
@@ -19,6 +20,7 @@ from recon3d_runner.scene.agreement import OTHERS, PLATEAUS, Sight
 from recon3d_runner.scene.angle import Angle
 from recon3d_runner.scene.arrange import Arrangements
 from recon3d_runner.scene.frontier import Outlines
+from recon3d_runner.scene.known import Known, Solution
 from recon3d_runner.scene.orient import Arrangement
 from recon3d_runner.scene.solve import Fit, Hypothesis, Problem
 from recon3d_runner.scene.starts import first_ranges, near_is_high
@@ -61,36 +63,6 @@ LEAST_GRID = 8.0
 FINALISTS = 6
 PER_REPAIR = 0.02
 """Of the cost: every repair must earn that much."""
-
-
-@dataclass(frozen=True)
-class Known:
-    """What the job gives; None is to be found. Lengths in one unit of the user's choice."""
-
-    fov_deg: float | None = None
-    distance: float | None = None
-    near: float | None = None
-    far: float | None = None
-    encoding: str | None = None
-    """white-near | black-near | metric."""
-    unit: float | None = None
-    """World units per code, for metric depth."""
-    ray: bool | None = None
-    arrangement: Arrangement | None = None
-
-
-@dataclass(frozen=True)
-class Solution:
-    """Calibration with distance 1, before it is scaled to world units."""
-
-    fit: Fit
-    arrangement: Arrangement
-    confidence: float
-    prior: str | None
-    unproven: tuple[str, ...] = ()
-    """Views that agree as well when they are turned or mirrored."""
-    foreign: str | None = None
-    """The view whose colours are not the others'."""
 
 
 class Calibrator:
@@ -147,10 +119,12 @@ class Calibrator:
         if not starts:
             raise Recon3dError(Code.INCONSISTENT_VIEWS, message="No view shows an object in front of its background.")
         thin = Problem(problem.sights, stride=8)
-        judged = sorted((thin.evaluate(h, GRID).cost, k) for k, h in enumerate(starts))
-        self.run.tick(0.3)
-        rough = [self._refine(thin, starts[k], COARSE, free=free) for _, k in judged[:6]]
-        rough.sort(key=lambda fit: fit.cost)
+        with ThreadPoolExecutor() as aside:
+            costs = aside.map(lambda h: thin.evaluate(h, GRID).cost, starts)
+            judged = sorted(zip(costs, range(len(starts)), strict=True))
+            self.run.tick(0.3)
+            tried = aside.map(lambda k: self._refine(thin, starts[k], COARSE, free=free), [k for _, k in judged[:6]])
+            rough = sorted(tried, key=lambda fit: fit.cost)
         self.run.tick(0.4)
         fits: list[Fit] = []
         for start in rough[:3]:
@@ -201,15 +175,17 @@ class Calibrator:
     def _fine(self, sights: list[Sight], start: Fit) -> tuple[Fit, Problem, Angle]:
         """Refine to the last under the angle of view that surfaces and outlines give together."""
         problem, thin = Problem(sights), Problem(sights, stride=3)
-        near = self._refine(thin, start.hypothesis, FINE, FINE_STEPS)
-        self.run.tick(0.8)
-        if self.known.ray is None:
-            as_ray = self._refine(thin, replace(near.hypothesis, ray=True), FINE, FINE_STEPS)
-            if self._sharp(thin, as_ray) < 0.95 * self._sharp(thin, near):
-                near = as_ray
-        angle = Angle(near.hypothesis.focal, 0.0)
+        with ThreadPoolExecutor() as aside:
+            outlines = aside.submit(lambda: Outlines(sights).solve())
+            near = self._refine(thin, start.hypothesis, FINE, FINE_STEPS)
+            surfaces = aside.submit(self._by_surfaces, thin, near)
+            self.run.tick(0.8)
+            if self.known.ray is None:
+                as_ray = self._refine(thin, replace(near.hypothesis, ray=True), FINE, FINE_STEPS)
+                if self._sharp(thin, as_ray) < 0.95 * self._sharp(thin, near):
+                    near, surfaces = as_ray, aside.submit(self._by_surfaces, thin, as_ray)
+        angle, seen = surfaces.result(), outlines.result()
         if self.free[0]:
-            angle, seen = self._by_surfaces(thin, near), Outlines(sights).solve()
             if angle.sigma < seen.sigma:  # Then all points are worth their time.
                 near = self._refine(problem, near.hypothesis, FINE[MIDDLE - 1 :], FINE_STEPS)
                 angle = replace(angle, focal=near.hypothesis.focal)
@@ -243,7 +219,9 @@ class Calibrator:
         return Solution(fit, arrangement, confidence, prior, settled.unproven, settled.foreign)
 
     def _by_surfaces(self, problem: Problem, fit: Fit) -> Angle:
-        """The angle of a fit to depth and outlines, with the worst of three reasons to doubt it."""
+        """The angle of a fit to depth and outlines, with the worst of three reasons to doubt it; the angle given."""
+        if not self.free[0]:
+            return Angle(fit.hypothesis.focal, 0.0)
         sigma = max(SIGMA_GAIN * fit.sigma_fov, self._spread(problem, fit), self._rounding(fit))
         # Views that agree less than they should are less to be trusted than the residuals' curvature says.
         return Angle(fit.hypothesis.focal, sigma * max(1.0, fit.cost / GOOD))
@@ -269,12 +247,15 @@ class Calibrator:
         Where the data fix the angle they meet; along a valley of equal agreement they stay where they began.
         """
         h = fit.hypothesis
-        ends = [h.fov_deg]
-        for factor in (1 - ASIDE, 1 + ASIDE):
-            start = Hypothesis(h.focal * factor, 1 + (h.a - 1) / factor, h.b / factor, h.ray)
-            ends.append(self._refine(problem, start, FINE[:MIDDLE], FINE_STEPS).hypothesis.fov_deg)
         if not WIDEST[0] <= h.fov_deg <= WIDEST[1]:
             return float("inf")
+
+        def end(factor: float) -> float:
+            start = Hypothesis(h.focal * factor, 1 + (h.a - 1) / factor, h.b / factor, h.ray)
+            return self._refine(problem, start, FINE[:MIDDLE], FINE_STEPS).hypothesis.fov_deg
+
+        with ThreadPoolExecutor() as aside:
+            ends = [h.fov_deg, *aside.map(end, (1 - ASIDE, 1 + ASIDE))]
         return max(ends) - min(ends)
 
     def without_offset(self, solution: Solution) -> Solution:

@@ -29,6 +29,13 @@ class RawView:
     """255 or 65535."""
 
 
+def unit(rgb: U8) -> F32:
+    """Bytes to [0, 1]."""
+    out: F32 = rgb.astype(np.float32)
+    out /= np.float32(255)
+    return out
+
+
 def read_view(folder: Path, name: str) -> RawView:
     """Read `multi_views/<name>.png` and, if there, `depth_renders/<name>.png` of a checked input folder."""
     with Image.open(folder / "multi_views" / f"{name}.png", formats=("PNG",)) as image:

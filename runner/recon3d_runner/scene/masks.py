@@ -13,7 +13,9 @@ import numpy as np
 from numba import njit
 from scipy import ndimage
 
-from recon3d_runner.scene.images import RawView
+from recon3d_runner.crop import around
+from recon3d_runner.nearest import nearest_marked
+from recon3d_runner.scene.images import RawView, unit
 from recon3d_runner.types import F32, U8, Bool
 
 
@@ -52,9 +54,9 @@ def background_code(gray: np.ndarray) -> int:
     return int(values[counts.argmax()])
 
 
-def _background_colour(rgb: F32) -> tuple[F32, float]:
+def _background_colour(rgb: U8) -> tuple[F32, float]:
     """Median colour of the border and the largest deviation that is still background."""
-    border = np.concatenate([rgb[:2].reshape(-1, 3), rgb[-2:].reshape(-1, 3), rgb[:, :2].reshape(-1, 3)])
+    border = unit(np.concatenate([rgb[:2].reshape(-1, 3), rgb[-2:].reshape(-1, 3), rgb[:, :2].reshape(-1, 3)]))
     colour = np.median(border, axis=0)
     spread = 1.4826 * float(np.median(np.abs(border - colour).max(1)))
     return colour.astype(np.float32), max(3 / 255, 4 * spread)
@@ -67,53 +69,59 @@ def _resize_mask(mask: Bool, size: int) -> Bool:
     return np.asarray(mask[index][:, index])
 
 
-def _edge_alpha(rgb: F32, solid: Bool, empty: Bool, background: F32) -> F32:
+def _edge_alpha(rgb: U8, solid: Bool, empty: Bool, background: F32) -> F32:
     """Coverage of the pixels between `solid` and `empty` from colour.
 
     A pixel of coverage a shows a F + (1 - a) B, with F the colour of the nearest solid pixel. Where F and B
     differ by less than a few grey levels the colour says nothing, and the edge is put half way.
     """
     alpha = solid.astype(np.float32)
-    unknown = ~solid & ~empty
-    nearest = ndimage.distance_transform_edt(~solid, return_distances=False, return_indices=True)
-    rows, columns = np.nonzero(unknown)
-    foreground = rgb[nearest[0, rows, columns], nearest[1, rows, columns]]
+    rows, columns = np.nonzero(~solid & ~empty)
+    index = nearest_marked(solid)[1][rows, columns]
+    foreground = unit(rgb.reshape(-1, 3)[index])
     span = foreground - background
     contrast = (span**2).sum(1)
-    a = ((rgb[rows, columns] - background) * span).sum(1) / np.maximum(contrast, 1e-6)
+    a = ((unit(rgb[rows, columns]) - background) * span).sum(1) / np.maximum(contrast, 1e-6)
     alpha[rows, columns] = np.where(contrast > (6 / 255) ** 2, np.clip(a, 0, 1), 0.5)
     return alpha
 
 
+def _near_depth(rgb: U8, up: Bool, band: int, background: F32, tolerance: float) -> F32:
+    """Coverage of a picture whose depth render shows the object at `up`, to within `band` pixels."""
+    differs = unlike(rgb, background, tolerance)
+    # The depth render is sampled at its pixel centres: half a depth pixel either side is open.
+    solid = ndimage.binary_erosion(up, iterations=band)
+    near = ndimage.binary_dilation(up, iterations=band)
+    # Coloured pixels near the edge count as solid once their colour has stopped changing.
+    core = ndimage.binary_erosion(differs & near, iterations=2)
+    solid |= core
+    alpha = _edge_alpha(rgb, solid, ~near, background)
+    # Where colour cannot tell, keep what depth says.
+    weak = ~differs & near & ~solid
+    if (weak & up).sum() > 0.5 * max(1, (up & near & ~solid).sum()):
+        alpha = np.where(weak & up & (alpha == 0.5), np.float32(1), alpha)
+    return alpha.astype(np.float32)
+
+
 def find_mask(view: RawView) -> Mask:
     """Coverage of one view; an image without any foreground gives an all-zero alpha."""
-    rgb = view.rgb.astype(np.float32) / np.float32(255)
-    background, tolerance = _background_colour(rgb)
+    background, tolerance = _background_colour(view.rgb)
     inside = None if view.gray is None else view.gray != background_code(view.gray)
     if view.alpha is not None:
         return Mask(view.alpha, inside, "alpha", background)
-    differs = unlike(view.rgb, background, tolerance)
-    size = rgb.shape[0]
+    size = view.rgb.shape[0]
     if inside is not None:
-        ratio = max(1, round(size / inside.shape[0]))
         up = _resize_mask(inside, size)
-        # The depth render is sampled at its pixel centres: half a depth pixel either side is open.
-        band = max(2, ratio + 1)
-        solid = ndimage.binary_erosion(up, iterations=band)
-        near = ndimage.binary_dilation(up, iterations=band)
-        # Coloured pixels near the edge count as solid once their colour has stopped changing.
-        core = ndimage.binary_erosion(differs & near, iterations=2)
-        solid |= core
-        alpha = _edge_alpha(rgb, solid, ~near, background)
-        # Where colour cannot tell, keep what depth says.
-        weak = ~differs & near & ~solid
-        if (weak & up).sum() > 0.5 * max(1, (up & near & ~solid).sum()):
-            alpha = np.where(weak & up & (alpha == 0.5), np.float32(1), alpha)
-        return Mask(alpha.astype(np.float32), inside, "depth", background)
+        band = max(2, max(1, round(size / inside.shape[0])) + 1)
+        alpha = np.zeros(up.shape, np.float32)
+        place = around(up, band + 1)  # nothing beyond can show the object
+        part = np.ascontiguousarray(view.rgb[place])
+        alpha[place] = _near_depth(part, up[place], band, background, tolerance)
+        return Mask(alpha, inside, "depth", background)
     # Colour alone: the background is what is connected to the border.
-    labels, _ = ndimage.label(~differs)
+    labels, _ = ndimage.label(~unlike(view.rgb, background, tolerance))
     border = np.unique(np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]]))
     outside = np.isin(labels, border[border > 0])
     solid = ndimage.binary_erosion(~outside, iterations=2)
     empty = ndimage.binary_erosion(outside, iterations=1, border_value=1)
-    return Mask(_edge_alpha(rgb, solid, empty, background), None, "colour", background)
+    return Mask(_edge_alpha(view.rgb, solid, empty, background), None, "colour", background)

@@ -42,7 +42,7 @@ UNSHIFTED = (0.0,) * (PLATEAUS * len(VIEWS))
 @cache
 def pool() -> ThreadPoolExecutor:
     """Threads for the kernels, which release the interpreter's lock."""
-    return ThreadPoolExecutor(min(len(VIEWS), os.cpu_count() or 1))
+    return ThreadPoolExecutor(os.cpu_count() or 1)
 
 
 @dataclass(frozen=True)
