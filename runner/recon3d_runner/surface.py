@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numba import njit
 
-from recon3d_runner.types import F64, I32, U8, TexturedMesh
+from recon3d_runner.types import F64, I32, I64, U8, TexturedMesh
 
 
 @dataclass(frozen=True)
@@ -23,21 +24,41 @@ class Corners:
 
 def face_normals(vertices: F64, faces: I32) -> F64:
     """(F, 3) unnormalised outward normals, twice the face's area long."""
-    a, b, c = (vertices[faces[:, k]] for k in range(3))
-    return np.asarray(np.cross(b - a, c - a))
+    normals = np.empty((len(faces), 3))
+    _face_normals(np.ascontiguousarray(vertices, np.float64), np.ascontiguousarray(faces, np.int64), normals)
+    return normals
+
+
+@njit(cache=True, nogil=True)
+def _face_normals(vertices: F64, faces: I64, out: F64) -> None:
+    for f in range(len(faces)):
+        a, b, c = faces[f, 0], faces[f, 1], faces[f, 2]
+        ux, uy, uz = vertices[b, 0] - vertices[a, 0], vertices[b, 1] - vertices[a, 1], vertices[b, 2] - vertices[a, 2]
+        vx, vy, vz = vertices[c, 0] - vertices[a, 0], vertices[c, 1] - vertices[a, 1], vertices[c, 2] - vertices[a, 2]
+        out[f, 0], out[f, 1], out[f, 2] = uy * vz - uz * vy, uz * vx - ux * vz, ux * vy - uy * vx
 
 
 def vertex_normals(vertices: F64, faces: I32) -> F64:
     """(V, 3) unit normals, faces weighted by area; a vertex without any area around it gets +z."""
-    normals = face_normals(vertices, faces)
-    total = np.stack(
-        [np.bincount(faces.ravel(), np.repeat(normals[:, axis], 3), minlength=len(vertices)) for axis in range(3)],
-        axis=1,
-    )
-    length = np.linalg.norm(total, axis=1)
-    flat = ~(length > 0)
-    total[flat], length[flat] = (0.0, 0.0, 1.0), 1.0
-    return np.asarray(total / length[:, None])
+    normals = np.zeros((len(vertices), 3))
+    _sum_at_corners(face_normals(vertices, faces), np.ascontiguousarray(faces, np.int64), normals)
+    return normals
+
+
+@njit(cache=True, nogil=True)
+def _sum_at_corners(normals: F64, faces: I64, out: F64) -> None:
+    """Directions of the sums of the faces' normals around every vertex."""
+    for f in range(len(faces)):
+        for k in range(3):
+            for axis in range(3):
+                out[faces[f, k], axis] += normals[f, axis]
+    for v in range(len(out)):
+        length = np.sqrt(out[v, 0] ** 2 + out[v, 1] ** 2 + out[v, 2] ** 2)
+        if not length > 0.0:
+            out[v, 0], out[v, 1], out[v, 2] = 0.0, 0.0, 1.0
+            continue
+        for axis in range(3):
+            out[v, axis] /= length
 
 
 def split_at_seams(mesh: TexturedMesh) -> Corners:

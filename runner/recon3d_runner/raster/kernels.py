@@ -1,8 +1,8 @@
 """Numba kernels of the CPU rasteriser: a z-buffer that works through the image in bands of rows.
 
 A band's buffers stay in the processor's cache, and only the part of the image that the mesh covers is ever
-touched. All kernels release the interpreter lock, so that six views run on as many threads; each is serial
-and therefore gives the same bytes whatever the thread count. Pixel centres are at +0.5.
+touched. All kernels release the interpreter lock, and bands are drawn side by side; none depends on another, so
+that the bytes are the same whatever the thread count. Pixel centres are at +0.5.
 """
 
 from __future__ import annotations
@@ -10,10 +10,13 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from recon3d_runner.bands import in_bands
 from recon3d_runner.types import F32, F64, I32
 
 ROWS = 32
 """Rows of a band in `rasterize`."""
+WIDE = 512
+"""Pixels a side below which an image is not worth several threads."""
 
 
 @njit(cache=True, nogil=True)
@@ -109,7 +112,6 @@ def scan_band(
                     bary[row, k, 1] = wc * ic * z
 
 
-@njit(cache=True, nogil=True)
 def rasterize(points: F64, faces: I32, size: int) -> tuple[I32, F32, F32]:
     """Z-buffer the triangles.
 
@@ -118,27 +120,57 @@ def rasterize(points: F64, faces: I32, size: int) -> tuple[I32, F32, F32]:
     Returns face (n, n) with -1 for background, depth (n, n) with NaN for background and
     bary (n, n, 2), the perspective-correct weights of a face's corners 1 and 2, 0 on the background.
     """
-    face = np.full((size, size), -1, np.int32)
-    depth = np.full((size, size), np.nan, np.float32)
-    bary = np.zeros((size, size, 2), np.float32)
-    start, members, left, right = sort_into_bands(points, faces, size, ROWS)
+    face, depth = np.empty((size, size), np.int32), np.empty((size, size), np.float32)
+    bary = np.empty((size, size, 2), np.float32)
+    bands = sort_into_bands(points, faces, size, ROWS)
+
+    def draw(first: int, last: int) -> None:
+        _draw(points, faces, size, *bands, first, last, face, depth, bary)
+
+    count = len(bands[0]) - 1
+    if size < WIDE:
+        draw(0, count)
+    else:
+        in_bands(draw, count)
+    return face, depth, bary
+
+
+@njit(cache=True, nogil=True)
+def _draw(
+    points: F64,
+    faces: I32,
+    size: int,
+    start: I32,
+    members: I32,
+    left: int,
+    right: int,
+    first: int,
+    last: int,
+    face: I32,
+    depth: F32,
+    bary: F32,
+) -> None:
+    """Draw the bands [first, last) of sort_into_bands."""
     width = max(right - left + 1, 0)
     nearest = np.empty((ROWS, width), np.float64)
     near_face = np.empty((ROWS, width), np.int32)
     near_bary = np.empty((ROWS, width, 2), np.float32)
-    for k in range(start.shape[0] - 1):
+    for k in range(first, last):
+        top = k * ROWS
+        rows = min(ROWS, size - top)
+        face[top : top + rows] = -1
+        depth[top : top + rows] = np.nan
+        bary[top : top + rows] = 0.0
         if start[k] == start[k + 1]:
             continue
-        top = k * ROWS
         scan_band(points, faces, size, members[start[k] : start[k + 1]], top, left, nearest, near_face, near_bary)
-        for row in range(min(ROWS, size - top)):
+        for row in range(rows):
             for i in range(width):
                 if near_face[row, i] >= 0:
                     face[top + row, left + i] = near_face[row, i]
                     depth[top + row, left + i] = nearest[row, i]
                     bary[top + row, left + i, 0] = near_bary[row, i, 0]
                     bary[top + row, left + i, 1] = near_bary[row, i, 1]
-    return face, depth, bary
 
 
 @njit(cache=True, nogil=True)

@@ -8,6 +8,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from recon3d_runner.bands import in_bands
 from recon3d_runner.raster.kernels import scan_band, sort_into_bands
 from recon3d_runner.types import F32, F64, I32, U8
 
@@ -41,12 +42,17 @@ def build_pyramid(texture: U8 | F32) -> Pyramid:
     start = np.concatenate([[0], np.cumsum(np.square(np.array(sides, np.int64)))])
     made = Pyramid(np.empty((int(start[-1]), 3), np.float32), start, np.array(sides, np.int64))
     if texture.dtype == np.uint8:
-        _to_unit(np.ascontiguousarray(texture, np.uint8), made.level(0))
+        pixels, finest = np.ascontiguousarray(texture, np.uint8), made.level(0)
+        in_bands(lambda first, last: _to_unit(pixels[first:last], finest[first:last]), sides[0])
     else:
         made.level(0)[:] = texture
     for k in range(1, len(sides)):
-        _halve(made.level(k - 1), made.level(k))
+        _halve_in_bands(made.level(k - 1), made.level(k))
     return made
+
+
+def _halve_in_bands(level: F32, out: F32) -> None:
+    in_bands(lambda first, last: _halve(level[2 * first : 2 * last], out[first:last]), len(out))
 
 
 @njit(cache=True, nogil=True)
@@ -64,10 +70,9 @@ def _to_unit(texture: U8, out: F32) -> None:
 @njit(cache=True, nogil=True)
 def _halve(level: F32, out: F32) -> None:
     """Means of 2 x 2 texels."""
-    n = level.shape[0] // 2
     quarter = np.float32(0.25)
-    for j in range(n):
-        for i in range(n):
+    for j in range(out.shape[0]):
+        for i in range(out.shape[1]):
             for q in range(3):
                 upper = level[2 * j, 2 * i, q] + level[2 * j, 2 * i + 1, q]
                 lower = level[2 * j + 1, 2 * i, q] + level[2 * j + 1, 2 * i + 1, q]

@@ -15,8 +15,8 @@ from scipy import sparse
 from scipy.sparse.linalg import cg
 
 from recon3d_runner.bands import in_bands
-from recon3d_runner.engines.nvdiffrec.geometry import edge_table
 from recon3d_runner.engines.nvdiffrec.gutters import Gutters, gutters, spread
+from recon3d_runner.engines.nvdiffrec.remesh import edge_table
 from recon3d_runner.engines.nvdiffrec.sight import Sight
 from recon3d_runner.engines.nvdiffrec.unwrap import Atlas
 from recon3d_runner.raster.cpu import rasterize
@@ -182,6 +182,13 @@ def _to_vertices(face: I32, bary: F32, faces: I32, colour: F32, weight: F32, tot
                     total[faces[f, c], k] += w * colour[j, i, k]
 
 
+def _summed(texels: TexelMap, faces: I32, count: int, colour: F32, weight: F32, rows: slice) -> tuple[F64, F64]:
+    """What `_to_vertices` adds up in some rows."""
+    total, mass = np.zeros((count, 3)), np.zeros(count)
+    _to_vertices(texels.face[rows], texels.bary[rows], faces, colour[rows], weight[rows], total, mass)
+    return total, mass
+
+
 @njit(cache=True, nogil=True)
 def _from_vertices(face: I32, bary: F32, faces: I32, vertex: F64, unseen: Bool, colour: F32) -> None:
     """Interpolate vertex colours into unseen texels."""
@@ -200,7 +207,9 @@ def _from_vertices(face: I32, bary: F32, faces: I32, vertex: F64, unseen: Bool, 
 def vertex_colours(texels: TexelMap, faces: I32, count: int, colour: F32, weight: F32) -> F64:
     """(V, 3) colours: means of seen texels, extended harmonically over the mesh to vertices that see none."""
     total, mass = np.zeros((count, 3)), np.zeros(count)
-    _to_vertices(texels.face, texels.bary, faces, colour, weight, total, mass)
+    for part in in_bands(lambda *rows: _summed(texels, faces, count, colour, weight, slice(*rows)), len(colour)):
+        total += part[0]
+        mass += part[1]
     known = mass > 0.2
     out = np.zeros((count, 3))
     out[known] = total[known] / mass[known][:, None]
@@ -250,8 +259,14 @@ def fill(
     `plan` is the gutters' of these texels, where the caller has it.
     """
     unseen = (texels.face >= 0) & (weight <= 0)
-    colour = colour.copy()
     if unseen.any():
-        vertex = vertex_colours(texels, faces, count, colour, weight)
-        _from_vertices(texels.face, texels.bary, faces, vertex, unseen, colour)
+        vertex, whole = vertex_colours(texels, faces, count, colour, weight), np.empty_like(colour)
+
+        def band(first: int, last: int) -> None:
+            rows = slice(first, last)
+            whole[rows] = colour[rows]
+            _from_vertices(texels.face[rows], texels.bary[rows], faces, vertex, unseen[rows], whole[rows])
+
+        in_bands(band, len(colour))
+        colour = whole
     return spread(colour, gutters(texels.face >= 0) if plan is None else plan), unseen

@@ -1,8 +1,9 @@
 """Fewer triangles on a closed manifold by quadric edge collapse.
 
-Every pass works on independent neighbourhoods: a collapse locks the vertices that it looked at, so that the
-adjacency built at the start of the pass stays true. Collapses obey the link condition (Dey et al. 1999), so
-that a closed manifold stays one and keeps its genus. Costs are quadrics (Garland & Heckbert 1997).
+Every pass works on independent neighbourhoods: no collapse moves or removes what a later one looks at, since it locks
+the vertices around its edge, so that the adjacency built at the start of the pass stays true. Collapses obey the link
+condition (Dey et al. 1999), so that a closed manifold stays one and keeps its genus. Costs are quadrics (Garland &
+Heckbert 1997).
 """
 
 from __future__ import annotations
@@ -120,6 +121,8 @@ def _collapse_pass(
     start, around = vertex_faces(faces, count)
     target = np.arange(count).astype(np.int32)
     locked = np.zeros(count, np.bool_)
+    lost = np.zeros(count, np.int32)
+    opposite = np.zeros(2, np.int32)
     mark = np.full(count, -1, np.int32)
     mid = np.empty(3)
     point = np.empty(3)
@@ -138,22 +141,17 @@ def _collapse_pass(
         good = True
         for s in range(start[u], start[u + 1]):
             for c in range(3):
-                w = faces[around[s], c]
-                mark[w] = u
-                if locked[w]:
-                    good = False
+                mark[faces[around[s], c]] = u
         shared = 0
-        if good:
-            for s in range(start[v], start[v + 1]):
-                for c in range(3):
-                    w = faces[around[s], c]
-                    if locked[w]:
-                        good = False
-                    if w != u and w != v and mark[w] == u:
-                        shared += 1
-                        if start[w + 1] - start[w] <= 3:
-                            good = False  # it would be left with two faces, back to back
-                        mark[w] = -1
+        for s in range(start[v], start[v + 1]):
+            for c in range(3):
+                w = faces[around[s], c]
+                if w != u and w != v and mark[w] == u:
+                    shared += 1
+                    if start[w + 1] - start[w] - lost[w] <= 3:
+                        good = False  # it would be left with two faces, back to back
+                    mark[w] = -1
+                    opposite[shared % 2] = w
         if not good or shared != 2:
             for s in range(start[u], start[u + 1]):
                 for c in range(3):
@@ -200,6 +198,8 @@ def _collapse_pass(
             for s in range(start[w], start[w + 1]):
                 for c in range(3):
                     locked[faces[around[s], c]] = True
+        lost[opposite[0]] += 1
+        lost[opposite[1]] += 1
         vertices[u] = point
         q[u] += q[v]
         target[v] = u

@@ -25,7 +25,6 @@ from recon3d_runner.engines.nvdiffrec import (
 )
 from recon3d_runner.engines.nvdiffrec.gutters import gutters
 from recon3d_runner.engines.nvdiffrec.prior import Prior, hidden
-from recon3d_runner.engines.nvdiffrec.sight import look
 from recon3d_runner.raster import Rasteriser, TensorRasteriser
 from recon3d_runner.run import Run
 from recon3d_runner.scene.assemble import Scene
@@ -86,27 +85,19 @@ def reconstruct(
         atlas = unwrap.unwrap(vertices, faces, scene.views, plan.texture_limit, plan.texture_size, rasteriser, run)
     with run.stage("texture"):
         with ThreadPoolExecutor() as pool:
-            looking = pool.map(lambda view: look(vertices, faces, view, rasteriser), scene.views)
+            looking = pool.map(
+                lambda view: texture.observe(vertices, faces, atlas, view, plan.stride, rasteriser), scene.views
+            )
             texels = bake.texel_map(atlas)
             planning = pool.submit(gutters, texels.face >= 0)
-            sights, plan_around = list(looking), planning.result()
+            seen, plan_around = list(looking), planning.result()
         run.tick(0.15)
-        colour, weight = bake.gather(texels, vertices, faces, sights)
+        colour, weight = bake.gather(texels, vertices, faces, [sight for sight, _ in seen])
         run.tick(0.25)
         colour, unseen = bake.fill(texels, faces, len(vertices), colour, weight, plan_around)
         run.tick(0.35)
         colour, _ = texture.optimise(
-            colour,
-            vertices,
-            faces,
-            atlas,
-            sights,
-            plan_around,
-            plan.texture_iterations,
-            PRIOR,
-            plan.stride,
-            rasteriser,
-            run,
+            colour, [samples for _, samples in seen], plan_around, plan.texture_iterations, PRIOR, rasteriser, run
         )
     return TexturedMesh(vertices, faces, atlas.uv, atlas.uv_faces, _to_bytes(colour), unseen)
 

@@ -16,11 +16,11 @@ from typing import Final
 
 import numpy as np
 from numba import njit
-from scipy import ndimage
-from scipy.spatial import cKDTree
 
 from recon3d_runner.bands import in_bands
 from recon3d_runner.engines.nvdiffrec.level_set import extract, keep_solids
+from recon3d_runner.nearest import nearest_marked
+from recon3d_runner.outline import HALF, outlines
 from recon3d_runner.run import Run
 from recon3d_runner.types import F32, F64, I32, Camera, View
 
@@ -28,6 +28,8 @@ CLIP: Final = 4.0
 """Voxels beyond which distances are not told apart."""
 JUMP: Final = 8.0
 """Pixels of depth between neighbours that are two surfaces, of which the nearer one carves."""
+BAND: Final = 6.0
+"""Pixels from the outline within which distances to it are exact."""
 STEEPEST: Final = 8.0
 """Slope from which on a surface is taken as seen edge-on."""
 
@@ -44,13 +46,11 @@ class Silhouette:
     """(n, n) depth change per pixel in world units; 0 where unknown."""
 
 
-def outline_distance(alpha: F32, size: int, band: float = 6.0) -> F32:
+def outline_distance(alpha: F32, size: int) -> F32:
     """(size, size) signed pixel distance to the half-coverage contour of `alpha` (H, H), positive outside.
 
-    Exact to a fraction of a pixel within `band`, a distance transform beyond it.
+    Exact to a fraction of a pixel within BAND, a distance transform beyond it.
     """
-    from skimage.measure import find_contours
-
     high = alpha.shape[0]
     ratio = high / size
     index = ((np.arange(size) + 0.5) * ratio).astype(np.int64).clip(0, high - 1)
@@ -59,24 +59,32 @@ def outline_distance(alpha: F32, size: int, band: float = 6.0) -> F32:
         small = alpha.reshape(size, k, size, k).mean((1, 3))
     else:
         small = alpha[index][:, index]
-    inside = small >= 0.5
-    outward = ndimage.distance_transform_edt(~inside) - 0.5
-    inward = ndimage.distance_transform_edt(inside) - 0.5
-    distance: F32 = np.where(inside, -inward, outward).astype(np.float32)
-    contours = find_contours(np.pad(alpha, 1), 0.5)
-    if not contours:
-        return distance
-    points = []
-    for contour in contours:
-        middle = (contour[1:] + contour[:-1]) / 2
-        points += [contour[:-1], middle]
-    # Contour coordinates are of pixel centres in the padded image.
-    rc = (np.concatenate(points) - 1 + 0.5) / ratio
-    near = np.abs(distance) <= band
-    rows, columns = np.nonzero(near)
-    exact, _ = cKDTree(rc).query(np.stack([rows + 0.5, columns + 0.5], 1), workers=-1)
-    distance[rows, columns] = np.where(inside[rows, columns], -exact, exact)
+    inside = small >= HALF
+    outward, inward = nearest_marked(inside)[0] - HALF, nearest_marked(~inside)[0] - HALF
+    distance: F32 = np.where(inside, -inward, outward)
+    points = [(line[:-1], (line[1:] + line[:-1]) / 2) for line in outlines(alpha)]
+    if points:
+        _refine(distance, (np.concatenate([part for both in points for part in both]) + 0.5) / ratio, BAND)
     return distance
+
+
+@njit(cache=True, nogil=True)
+def _refine(distance: F32, points: F64, band: float) -> None:
+    """Make distances below `band` those to the nearest of `points`, (N, 2) rows and columns; in place."""
+    n = distance.shape[0]
+    reach = int(band) + 2
+    nearest = np.full(distance.shape, np.inf)
+    for k in range(len(points)):
+        y, x = points[k, 0] - 0.5, points[k, 1] - 0.5
+        j, i = int(np.round(y)), int(np.round(x))
+        for v in range(max(j - reach, 0), min(j + reach + 1, n)):
+            for u in range(max(i - reach, 0), min(i + reach + 1, n)):
+                nearest[v, u] = min(nearest[v, u], (v - y) ** 2 + (u - x) ** 2)
+    for v in range(n):
+        for u in range(n):
+            if abs(distance[v, u]) <= band and nearest[v, u] < np.inf:
+                exact = np.float32(np.sqrt(nearest[v, u]))
+                distance[v, u] = exact if distance[v, u] > 0 else -exact
 
 
 def prepare(view: View, size: int) -> Silhouette:

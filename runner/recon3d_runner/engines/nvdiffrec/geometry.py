@@ -21,7 +21,7 @@ import numpy as np
 from scipy import sparse
 
 from recon3d_runner.engines.nvdiffrec.fusion import Silhouette
-from recon3d_runner.engines.nvdiffrec.remesh import flip, relax
+from recon3d_runner.engines.nvdiffrec.remesh import edge_table, flip, relax
 from recon3d_runner.raster import Rasteriser, TensorRasteriser, jacobian
 from recon3d_runner.raster.cpu import project
 from recon3d_runner.run import Run
@@ -53,16 +53,6 @@ class GeometryOptions:
     """Edge flips and tangential smoothing every so many iterations, in the first two thirds."""
     tolerance: float = 2e-3
     """Stop when the mean motion falls below this share of a pixel."""
-
-
-def edge_table(faces: I32) -> tuple[I32, I32]:
-    """(E, 2) vertices and (E, 2) faces of every edge of a closed manifold."""
-    half = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]])
-    owner = np.tile(np.arange(len(faces), dtype=np.int32), 3)
-    key = np.sort(half, axis=1)
-    order = np.lexsort((key[:, 1], key[:, 0]))
-    first, second = order[0::2], order[1::2]
-    return np.ascontiguousarray(key[first], np.int32), np.stack([owner[first], owner[second]], 1).astype(np.int32)
 
 
 class _Smoothness:

@@ -3,45 +3,69 @@
 from __future__ import annotations
 
 import numpy as np
+from numba import njit
 
+from recon3d_runner.engines.nvdiffrec.marching import march
+from recon3d_runner.engines.nvdiffrec.remesh import face_normal
 from recon3d_runner.types import F32, F64, I32
 
 
 def extract(field: F32, origin: F64, step: float) -> tuple[F64, I32]:
     """Zero level set as a closed mesh, outward oriented."""
-    from skimage.measure import marching_cubes
-
-    vertices, faces, _, _ = marching_cubes(field, 0.0, gradient_direction="descent", allow_degenerate=True)
-    return vertices.astype(np.float64) * step + origin, np.ascontiguousarray(faces, np.int32)
+    vertices, faces = march(field)
+    return vertices * step + origin, faces
 
 
-def components(faces: I32, vertices: int) -> I32:
-    """(F,) connected component of every face."""
-    from scipy.sparse import coo_matrix
-    from scipy.sparse.csgraph import connected_components
+@njit(cache=True, nogil=True)
+def components(faces: I32, vertices: int) -> tuple[I32, int]:
+    """(F,) connected component of every face, numbered as they come up, and how many there are."""
+    parent = np.arange(vertices)
+    for f in range(len(faces)):
+        for k in range(1, 3):
+            a, b = faces[f, 0], faces[f, k]
+            while parent[a] != a:
+                parent[a] = parent[parent[a]]
+                a = parent[a]
+            while parent[b] != b:
+                parent[b] = parent[parent[b]]
+                b = parent[b]
+            parent[max(a, b)] = min(a, b)
+    number = np.full(vertices, -1, np.int32)
+    label = np.empty(len(faces), np.int32)
+    count = 0
+    for f in range(len(faces)):
+        a = faces[f, 0]
+        while parent[a] != a:
+            a = parent[a]
+        if number[a] < 0:
+            number[a] = count
+            count += 1
+        label[f] = number[a]
+    return label, count
 
-    edges = np.concatenate([faces[:, :2], faces[:, 1:]])
-    graph = coo_matrix((np.ones(len(edges), np.int8), (edges[:, 0], edges[:, 1])), shape=(vertices, vertices))
-    _, label = connected_components(graph, directed=False)
-    return np.asarray(label[faces[:, 0]], np.int32)
+
+@njit(cache=True, nogil=True)
+def _volumes(vertices: F64, faces: I32, label: I32, out: F64) -> None:
+    """Add to `out` the signed volumes of components, closed meshes each."""
+    for f in range(len(faces)):
+        x, y, z = face_normal(vertices, faces[f, 0], faces[f, 1], faces[f, 2])
+        a = vertices[faces[f, 0]]
+        out[label[f]] += (a[0] * x + a[1] * y + a[2] * z) / 6
 
 
 def volume(vertices: F64, faces: I32) -> float:
     """Signed volume of a closed mesh."""
-    a, b, c = (vertices[faces[:, k]] for k in range(3))
-    return float(np.einsum("ij,ij->", a, np.cross(b, c)) / 6)
+    out = np.zeros(1)
+    _volumes(vertices, faces, np.zeros(len(faces), np.int32), out)
+    return float(out[0])
 
 
 def keep_solids(vertices: F64, faces: I32, share: float = 2e-4) -> tuple[F64, I32]:
     """Drop cavities (negative volume) and crumbs below `share` of the largest component's volume."""
-    label = components(faces, len(vertices))
-    kept = np.zeros(len(faces), bool)
-    sizes = {c: volume(vertices, faces[label == c]) for c in np.unique(label)}
-    largest = max(sizes.values())
-    for c, size in sizes.items():
-        if size > share * largest:
-            kept |= label == c
-    return compact(vertices, faces[kept])
+    label, count = components(faces, len(vertices))
+    sizes = np.zeros(count)
+    _volumes(vertices, faces, label, sizes)
+    return compact(vertices, faces[(sizes > share * sizes.max())[label]])
 
 
 def compact(vertices: F64, faces: I32) -> tuple[F64, I32]:

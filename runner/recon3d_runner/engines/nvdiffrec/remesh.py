@@ -31,6 +31,40 @@ def vertex_faces(faces: I32, count: int) -> tuple[I32, I32]:
     return start, out
 
 
+def edge_table(faces: I32) -> tuple[I32, I32]:
+    """(E, 2) vertices and (E, 2) faces of every edge of a closed manifold."""
+    edges, wings = np.empty((3 * len(faces) // 2, 2), np.int32), np.empty((3 * len(faces) // 2, 2), np.int32)
+    _pair_up(faces, int(faces.max()) + 1, edges, wings)
+    return edges, wings
+
+
+@njit(cache=True, nogil=True)
+def _pair_up(faces: I32, count: int, edges: I32, wings: I32) -> None:
+    """Sort the half edges by their lower vertex, then by their higher one: each is there twice."""
+    start = np.zeros(count + 1, np.int64)
+    for f in range(len(faces)):
+        for k in range(3):
+            start[min(faces[f, k], faces[f, (k + 1) % 3]) + 1] += 1
+    for v in range(count):
+        start[v + 1] += start[v]
+    fill = start[:-1].copy()
+    high, owner = np.empty(3 * len(faces), np.int32), np.empty(3 * len(faces), np.int32)
+    for k in range(3):
+        for f in range(len(faces)):
+            u, v = faces[f, k], faces[f, (k + 1) % 3]
+            low, top = min(u, v), max(u, v)
+            at = fill[low]
+            fill[low] += 1
+            while at > start[low] and high[at - 1] > top:
+                high[at], owner[at] = high[at - 1], owner[at - 1]
+                at -= 1
+            high[at], owner[at] = top, f
+    for v in range(count):
+        for at in range(start[v], start[v + 1]):
+            edges[at // 2, 0], edges[at // 2, 1] = v, high[at]
+            wings[at // 2, at % 2] = owner[at]
+
+
 @njit(cache=True, nogil=True)
 def face_normal(vertices: F64, a: int, b: int, c: int) -> tuple[float, float, float]:
     """Cross product of two edges: twice the area long, outward for counter-clockwise corners."""

@@ -37,8 +37,12 @@ class Sight:
 def look(vertices: F64, faces: I32, view: View, rasteriser: Rasteriser) -> Sight:
     """Depth buffer and trust of one view."""
     size = view.rgb.shape[0]
-    _, depth, _ = rasteriser.rasterize(project(vertices, view.camera, size), faces, size)
-    pixel = float(np.linalg.norm(view.camera.centre)) / view.camera.focal(size)
+    return sight_of(view, rasteriser.rasterize(project(vertices, view.camera, size), faces, size).depth)
+
+
+def sight_of(view: View, depth: F32) -> Sight:
+    """The same from the rendered depth (H, H)."""
+    pixel = float(np.linalg.norm(view.camera.centre)) / view.camera.focal(len(depth))
     edge, trust = np.empty(depth.shape, np.bool_), np.empty(depth.shape, np.float32)
     _edges(depth, np.float32(12.0 * pixel), edge)
     _trust(edge, view.alpha, trust)

@@ -20,17 +20,18 @@ from typing import Final
 import numpy as np
 from numba import njit
 
+from recon3d_runner.bands import in_bands
 from recon3d_runner.engines.nvdiffrec.geometry import CALMER, PATIENCE
 from recon3d_runner.engines.nvdiffrec.gutters import Gutters, spread
 from recon3d_runner.engines.nvdiffrec.sampling import apply, apply_transpose, pyramid, pyramid_transpose
-from recon3d_runner.engines.nvdiffrec.sight import Sight
+from recon3d_runner.engines.nvdiffrec.sight import Sight, sight_of
 from recon3d_runner.engines.nvdiffrec.unwrap import Atlas
 from recon3d_runner.raster import Rasteriser, TensorRasteriser
 from recon3d_runner.raster.cpu import project
 from recon3d_runner.raster.kernels import face_lod
 from recon3d_runner.run import Run
 from recon3d_runner.surface import face_normals
-from recon3d_runner.types import F32, F64, I32
+from recon3d_runner.types import F32, F64, I32, View
 
 SETTLED: Final = 1e-4
 """Share of the first gradient's square at which pass 2 is done."""
@@ -84,19 +85,21 @@ def _collect(
     return place, colour, weight
 
 
-def collect(vertices: F64, faces: I32, atlas: Atlas, sight: Sight, stride: int, rasteriser: Rasteriser) -> Samples:
-    """All trusted pixels of one view (every `stride`-th in both directions)."""
-    view = sight.view
+def observe(
+    vertices: F64, faces: I32, atlas: Atlas, view: View, stride: int, rasteriser: Rasteriser
+) -> tuple[Sight, Samples]:
+    """What one view sees of the mesh, and all its trusted pixels (every `stride`-th in both directions)."""
     size = view.rgb.shape[0]
     points = project(vertices, view.camera, size)
-    face, _, bary = rasteriser.rasterize(points, faces, size)
+    face, depth, bary = rasteriser.rasterize(points, faces, size)
+    sight = sight_of(view, depth)
     lod = face_lod(points, faces, atlas.uv, atlas.uv_faces, atlas.size)
     a, b, c = (vertices[faces[:, k]] for k in range(3))
     normal = face_normals(vertices, faces)
     ray = view.camera.centre - (a + b + c) / 3
     length = np.linalg.norm(normal, axis=1) * np.linalg.norm(ray, axis=1)
     cosine = ((normal * ray).sum(1) / np.maximum(length, 1e-300)).astype(np.float32)
-    return Samples(
+    return sight, Samples(
         *_collect(face, bary, sight.trust, view.rgb, atlas.uv, atlas.uv_faces, lod, cosine, atlas.size, stride)
     )
 
@@ -135,36 +138,40 @@ class _System:
 
 def optimise(
     start: F32,
-    vertices: F64,
-    faces: I32,
-    atlas: Atlas,
-    sights: Sequence[Sight],
+    samples: list[Samples],
     plan: Gutters,
     iterations: int,
     prior: float,
-    stride: int,
     rasteriser: Rasteriser,
     run: Run,
 ) -> tuple[F32, list[float]]:
     """Run pass 2 from the projected texture `start` (T, T, 3).
 
-    plan: the gutters around the charts; prior: mu; stride: pixels skipped on coarse profiles. Returns the texture
-    and the weighted mean squared error before every iteration.
+    samples: of every view, see `observe`; plan: the gutters around the charts; prior: mu. Returns the texture and the
+    weighted mean squared error before every iteration.
     """
-    with ThreadPoolExecutor() as pool:
-        samples = list(pool.map(lambda s: collect(vertices, faces, atlas, s, stride, rasteriser), sights))
     weight = sum(float(s.weight.sum(dtype=np.float64)) for s in samples)
     if weight == 0:
         return start, []
-    depth = _depth(samples, atlas.size)
+    depth = _depth(samples, len(start))
     run.tick(0.4)
 
     def tick(it: int, loss: float) -> None:
         run.tick(0.4 + 0.5 * (it + 1) / iterations, iteration=it + 1, total=iterations, loss=loss / weight / 3)
 
-    x, first, squares = _patiently(_solver(samples, depth, atlas.size, rasteriser), start, iterations, prior, tick, run)
+    x, first, squares = _patiently(_solver(samples, depth, len(start), rasteriser), start, iterations, prior, tick, run)
     losses = [square / weight / 3 for square in (first, *squares)]
-    return spread(np.clip(start + x, 0, 1), plan), losses
+    in_bands(lambda first, last: _add(start, x, first, last), len(start))
+    return spread(x, plan), losses
+
+
+@njit(cache=True, nogil=True)
+def _add(start: F32, x: F32, first: int, last: int) -> None:
+    """x becomes start + x within [0, 1], in rows [first, last)."""
+    for j in range(first, last):
+        for i in range(x.shape[1]):
+            for k in range(3):
+                x[j, i, k] = min(max(start[j, i, k] + x[j, i, k], np.float32(0)), np.float32(1))
 
 
 def _solver(samples: list[Samples], depth: int, size: int, rasteriser: Rasteriser) -> Solver:

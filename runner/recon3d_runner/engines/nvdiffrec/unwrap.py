@@ -17,9 +17,9 @@ from numba import njit
 from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 
-from recon3d_runner.engines.nvdiffrec.geometry import edge_table
+from recon3d_runner.engines.nvdiffrec.remesh import edge_table
 from recon3d_runner.quality.uv_checks import overlapping_within
-from recon3d_runner.raster import Rasteriser
+from recon3d_runner.raster import Rasteriser, TensorRasteriser
 from recon3d_runner.raster.cpu import project
 from recon3d_runner.run import Run
 from recon3d_runner.surface import face_normals
@@ -58,6 +58,15 @@ def _count_faces(face: I32, faces: int) -> F32:
     return out
 
 
+def _visible(points: F64, faces: I32, size: int, rasteriser: Rasteriser) -> F32:
+    """The same by drawing: on the rasteriser's device where it has one."""
+    if isinstance(rasteriser, TensorRasteriser):
+        from recon3d_runner.engines.nvdiffrec.on_device.sight import count_faces
+
+        return count_faces(points, faces, size, rasteriser)
+    return _count_faces(rasteriser.rasterize(points, faces, size).face, len(faces))
+
+
 def _scores(vertices: F64, faces: I32, views: list[View], size: int, rasteriser: Rasteriser) -> tuple[F32, F32]:
     """(views, F) how well each view shows each face (0 unseen, 1 frontal and whole), and its facing cosine."""
     a, b, c = (vertices[faces[:, k]] for k in range(3))
@@ -69,8 +78,7 @@ def _scores(vertices: F64, faces: I32, views: list[View], size: int, rasteriser:
         ray = view.camera.centre - middle
         cosine = (normal * ray).sum(1) / np.linalg.norm(ray, axis=1)
         points = project(vertices, view.camera, size)
-        face, _, _ = rasteriser.rasterize(points, faces, size)
-        seen = _count_faces(face, len(faces))
+        seen = _visible(points, faces, size, rasteriser)
         p, q, r = (points[faces[:, k], :2] for k in range(3))
         area = np.abs((q[:, 0] - p[:, 0]) * (r[:, 1] - p[:, 1]) - (r[:, 0] - p[:, 0]) * (q[:, 1] - p[:, 1])) / 2
         whole = np.minimum(1.0, seen / np.maximum(area, 0.5))
@@ -117,12 +125,18 @@ def face_neighbours(faces: I32) -> I32:
     """(F, 3) the faces across a face's edges."""
     _, wings = edge_table(faces)
     out = np.empty((len(faces), 3), np.int32)
-    both = np.concatenate([wings, wings[:, ::-1]])
-    order = np.argsort(both[:, 0], kind="stable")
-    sorted_pairs = both[order]
-    fill = np.arange(len(sorted_pairs)) % 3
-    out[sorted_pairs[:, 0], fill] = sorted_pairs[:, 1]
+    _across(wings, out)
     return out
+
+
+@njit(cache=True, nogil=True)
+def _across(wings: I32, out: I32) -> None:
+    fill = np.zeros(len(out), np.int32)
+    for side in range(2):
+        for e in range(len(wings)):
+            f = wings[e, side]
+            out[f, fill[f]] = wings[e, 1 - side]
+            fill[f] += 1
 
 
 def _charts(label: I32, neighbours: I32) -> I32:
@@ -205,9 +219,12 @@ def unwrap(
         flat[k] = project(vertices, view.camera, image)[:, :2]
     corner = flat[label[:, None], faces]
     layer = np.zeros(len(faces), np.int32)
+    shown = score[label, np.arange(len(faces))]
+    clash = np.arange(len(faces))
     for _ in range(6):
         chart = _charts(label + len(views) * layer, neighbours)
-        clash = _clashes(corner, chart, score[label, np.arange(len(faces))])
+        # What is left behind no longer overlaps; what was cut off may.
+        clash = clash[_clashes(corner[clash], chart[clash], shown[clash])]
         run.tick(0.7)
         if not len(clash):
             break

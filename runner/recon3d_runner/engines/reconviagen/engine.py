@@ -22,7 +22,6 @@ from scipy.spatial import cKDTree
 from recon3d_runner.engines.nvdiffrec import bake, collapse, profiles, remesh, repair, texture, unwrap
 from recon3d_runner.engines.nvdiffrec.engine import PRIOR
 from recon3d_runner.engines.nvdiffrec.gutters import gutters
-from recon3d_runner.engines.nvdiffrec.sight import look
 from recon3d_runner.engines.reconviagen import pins
 from recon3d_runner.engines.reconviagen.align import Alignment, align, measure
 from recon3d_runner.engines.reconviagen.digests import file_sha256
@@ -154,24 +153,18 @@ def paint(
         texels = bake.texel_map(atlas)
         around = gutters(texels.face >= 0)
         with ThreadPoolExecutor() as pool:
-            sights = list(pool.map(lambda view: look(vertices, faces, view, rasteriser), scene.views))
+            seen = list(
+                pool.map(
+                    lambda view: texture.observe(vertices, faces, atlas, view, plan.stride, rasteriser), scene.views
+                )
+            )
         run.tick(0.15)
-        colour, weight = bake.gather(texels, vertices, faces, sights)
+        colour, weight = bake.gather(texels, vertices, faces, [sight for sight, _ in seen])
         run.tick(0.25)
         colour, unseen = bake.fill_like(own, texels, faces, len(vertices), colour, weight, around)
         run.tick(0.35)
         colour, _ = texture.optimise(
-            colour,
-            vertices,
-            faces,
-            atlas,
-            sights,
-            around,
-            plan.texture_iterations,
-            PRIOR,
-            plan.stride,
-            rasteriser,
-            run,
+            colour, [samples for _, samples in seen], around, plan.texture_iterations, PRIOR, rasteriser, run
         )
     pixels = np.round(np.clip(colour, 0, 1) * 255).astype(np.uint8)
     return TexturedMesh(vertices, faces, atlas.uv, atlas.uv_faces, pixels, unseen)

@@ -15,7 +15,7 @@ import pytest
 import trimesh
 from drawn_objects import sheet, sphere
 from drawn_scenes import photograph
-from recon3d_runner.engines.nvdiffrec import fusion, geometry, repair
+from recon3d_runner.engines.nvdiffrec import fusion, geometry, remesh, repair
 from recon3d_runner.quality.intersections import self_intersections
 from recon3d_runner.quality.mesh_checks import check_mesh
 from recon3d_runner.raster import open_rasteriser
@@ -175,6 +175,6 @@ def test_a_face_without_area_is_opened() -> None:
 
 def test_edges_and_their_two_faces() -> None:
     faces = np.array([(0, 2, 1), (0, 1, 3), (0, 3, 2), (1, 2, 3)], np.int32)
-    edges, wings = geometry.edge_table(faces)
+    edges, wings = remesh.edge_table(faces)
     table = {tuple(map(int, e)): set(map(int, w)) for e, w in zip(edges, wings, strict=True)}
     assert table == {(0, 1): {0, 1}, (0, 2): {0, 2}, (0, 3): {1, 2}, (1, 2): {0, 3}, (1, 3): {1, 3}, (2, 3): {2, 3}}

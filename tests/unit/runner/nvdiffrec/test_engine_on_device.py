@@ -12,10 +12,10 @@ from recon3d_contract.errors import Code
 from recon3d_runner.engines.nvdiffrec import bake, fusion, geometry, texture, unwrap
 from recon3d_runner.engines.nvdiffrec.gutters import gutters
 from recon3d_runner.engines.nvdiffrec.on_device import fusion as carving
-from recon3d_runner.engines.nvdiffrec.on_device import sums
+from recon3d_runner.engines.nvdiffrec.on_device import ready, sums
 from recon3d_runner.engines.nvdiffrec.on_device import texture as tensors
-from recon3d_runner.engines.nvdiffrec.sight import look
 from recon3d_runner.raster import Fragments, TensorRasteriser, open_rasteriser
+from recon3d_runner.raster.cpu import project
 from recon3d_runner.worker import classify
 
 
@@ -79,6 +79,18 @@ def test_the_carved_field_is_numbas(
     np.testing.assert_allclose(device, host, rtol=0, atol=1e-6 * step)
 
 
+def test_getting_ready_runs_every_pass() -> None:
+    ready.get_ready(DEVICE)
+
+
+def test_faces_are_counted_as_on_the_host(taken: Any) -> None:
+    vertices, faces, views, _ = surface(taken("blob")[1])
+    points = project(vertices, views[0].camera, 200)
+    ours, theirs = (unwrap._visible(points, faces, 200, rasteriser) for rasteriser in (HOST, DEVICE))
+    assert ours.sum() > 1000
+    np.testing.assert_array_equal(theirs, ours)
+
+
 @pytest.mark.parametrize(
     ("name", "depth", "held"), [("sphere", True, 0), ("sphere", False, 0), ("blob", True, 0), ("sphere", False, 1)]
 )
@@ -126,12 +138,12 @@ def painted(taken: Any, run: Any) -> Any:
     v, f, views = thing.vertices, thing.faces, pictures.truth
     atlas = unwrap.unwrap(v, f, views, 1024, None, HOST, run)
     texels = bake.texel_map(atlas)
-    sights = [look(v, f, view, HOST) for view in views]
+    sights, samples = zip(*(texture.observe(v, f, atlas, view, 1, HOST) for view in views), strict=True)
     colour, weight = bake.gather(texels, v, f, sights)
     filled, _ = bake.fill(texels, f, len(v), colour, weight)
 
     def optimise(rasteriser: Any) -> tuple[Any, list[float]]:
-        return texture.optimise(filled, v, f, atlas, sights, gutters(texels.face >= 0), 5, 0.3, 1, rasteriser, run)
+        return texture.optimise(filled, list(samples), gutters(texels.face >= 0), 5, 0.3, rasteriser, run)
 
     return optimise
 

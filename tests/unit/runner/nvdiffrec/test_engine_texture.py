@@ -16,7 +16,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from recon3d_runner.engines.nvdiffrec import bake, texture, unwrap
 from recon3d_runner.engines.nvdiffrec.gutters import RINGS, gutters, spread
-from recon3d_runner.engines.nvdiffrec.sight import look
 from recon3d_runner.quality.evaluate import evaluate
 from recon3d_runner.quality.leave_one_out import leave_one_out
 from recon3d_runner.quality.uv_checks import check_uv
@@ -85,11 +84,11 @@ def work(thing: Drawn, pictures: Pictures) -> Worked:
     v, f, views = thing.vertices, thing.faces, pictures.truth
     atlas = unwrap.unwrap(v, f, views, 1024, None, CPU, run)
     texels = bake.texel_map(atlas)
-    sights = [look(v, f, view, CPU) for view in views]
+    sights, samples = zip(*(texture.observe(v, f, atlas, view, 1, CPU) for view in views), strict=True)
     colour, weight = bake.gather(texels, v, f, sights)
     filled, unseen = bake.fill(texels, f, len(v), colour, weight)
     plan = gutters(texels.face >= 0)
-    final, losses = texture.optimise(filled, v, f, atlas, sights, plan, 6, 0.3, 1, CPU, run)
+    final, losses = texture.optimise(filled, list(samples), plan, 6, 0.3, CPU, run)
     return Worked(thing, pictures, atlas, texels, colour, weight, filled, unseen, final, losses, run)
 
 

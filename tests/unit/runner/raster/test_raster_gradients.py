@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
-from recon3d_runner.engines.nvdiffrec.geometry import edge_table
+from recon3d_runner.engines.nvdiffrec.remesh import edge_table
 from recon3d_runner.raster import jacobian, oracle
 from recon3d_runner.raster.cpu import project
 from recon3d_runner.surface import vertex_normals
