@@ -39,11 +39,32 @@ def heat(difference: F32) -> U8:
 def shrink(image: F32, size: int) -> F32:
     """(H, H, C) or (H, H) to `size` by area averaging, linear in the stored values."""
     planes = image[..., None] if image.ndim == 2 else image
-    resized = [
-        np.asarray(Image.fromarray(np.ascontiguousarray(planes[..., k])).resize((size, size), Image.Resampling.BOX))
-        for k in range(planes.shape[2])
-    ]
-    return np.asarray(np.stack(resized, axis=-1).reshape((size, size) + image.shape[2:]), np.float32)
+    out = np.empty((size, size, planes.shape[2]), np.float32)
+    _shrink(planes, out)
+    return out.reshape((size, size) + image.shape[2:])
+
+
+@kernel
+def _shrink(image: F32, out: F32) -> None:
+    """Means of the pixels whose centres lie in each of `out`'s; where there is none, the pixel that covers it."""
+    size, channels = out.shape[0], out.shape[2]
+    scale = image.shape[0] / size
+    ends = np.empty(size + 1, np.int64)
+    for i in range(size + 1):
+        ends[i] = int(i * scale + 0.5)
+    for j in range(size):
+        top = min(ends[j], image.shape[0] - 1)
+        bottom = max(ends[j + 1], top + 1)
+        for i in range(size):
+            left = min(ends[i], image.shape[1] - 1)
+            right = max(ends[i + 1], left + 1)
+            share = np.float32(1.0 / ((bottom - top) * (right - left)))
+            for k in range(channels):
+                total = np.float32(0)
+                for y in range(top, bottom):
+                    for x in range(left, right):
+                        total += image[y, x, k]
+                out[j, i, k] = total * share
 
 
 def white_border(images: Sequence[F32], margin: float = 0.04) -> float:
@@ -102,12 +123,24 @@ def _tiles(reference: F32, image: F32, border: float) -> tuple[U8, U8, U8]:
     low = int(border * reference.shape[0])
     square = slice(low, reference.shape[0] - low)
     reference, image = reference[square, square], image[square, square]
-    apart = np.abs(reference - image)
     return (
         np.round(shrink(reference, TILE) * 255).astype(np.uint8),
         np.round(shrink(image, TILE) * 255).astype(np.uint8),
-        heat(shrink((apart[..., 0] + apart[..., 1] + apart[..., 2]) / np.float32(3), TILE)),
+        heat(shrink(_apart(reference, image), TILE)),
     )
+
+
+@kernel
+def _apart(reference: F32, image: F32) -> F32:
+    """(H, H) mean absolute difference of the channels."""
+    out = np.empty((reference.shape[0], reference.shape[1]), np.float32)
+    for j in range(out.shape[0]):
+        for i in range(out.shape[1]):
+            total = np.float32(0)
+            for k in range(3):
+                total += abs(reference[j, i, k] - image[j, i, k])
+            out[j, i] = total / np.float32(3)
+    return out
 
 
 def _legend(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import json
 import struct
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,7 +19,7 @@ from PIL import Image
 
 from recon3d_runner.png import encode
 from recon3d_runner.surface import split_at_seams, vertex_normals
-from recon3d_runner.types import Bool, TexturedMesh
+from recon3d_runner.types import F64, I32, U8, Bool, TexturedMesh
 
 MAGIC: Final = 0x46546C67
 JSON_CHUNK: Final = 0x4E4F534A
@@ -130,12 +131,40 @@ def encode_texture(mesh: TexturedMesh, png: bytes) -> tuple[str, bytes]:
     return "image/jpeg", data.getvalue()
 
 
+@dataclass(frozen=True)
+class Shape:
+    """A file of write_glb without its picture decoded; see TexturedMesh."""
+
+    vertices: F64
+    faces: I32
+    uv: F64
+    uv_faces: I32
+    picture: memoryview
+    """The image's file."""
+
+    def texture(self) -> U8:
+        """Decode the picture."""
+        with Image.open(io.BytesIO(self.picture)) as image:
+            return np.array(image if image.mode == "RGB" else image.convert("RGB"))
+
+    def textured(self, texture: U8, unseen: Bool | None = None) -> TexturedMesh:
+        """The mesh with a texture; `unseen` as for `read_glb`."""
+        unseen = np.zeros(texture.shape[:2], np.bool_) if unseen is None else unseen
+        return TexturedMesh(self.vertices, self.faces, self.uv, self.uv_faces, texture, unseen)
+
+
 def read_glb(path: Path, unseen: Bool | None = None) -> TexturedMesh:
     """Read a file of write_glb back into the world frame, vertices welded where their positions are bit-equal.
 
     The file does not carry the mask of unseen texels: pass it as `unseen` (T, T), else none is unseen.
     Raises ValueError on anything that write_glb does not make.
     """
+    shape = read_shape(path)
+    return shape.textured(shape.texture(), unseen)
+
+
+def read_shape(path: Path) -> Shape:
+    """The same without decoding the texture."""
     data = path.read_bytes()
     if len(data) < 20 or struct.unpack_from("<III", data) != (MAGIC, 2, len(data)):
         raise ValueError("not a GLB 2.0 file, or a truncated one")
@@ -157,18 +186,14 @@ def read_glb(path: Path, unseen: Bool | None = None) -> TexturedMesh:
     position = np.frombuffer(view(where["POSITION"]), np.float32).reshape(-1, 3)
     uv = np.frombuffer(view(where["TEXCOORD_0"]), np.float32).reshape(-1, 2)
     faces = np.frombuffer(view(document["accessors"][primitive["indices"]]["bufferView"]), np.uint32).reshape(-1, 3)
-    with Image.open(io.BytesIO(view(document["images"][0]["bufferView"]))) as image:
-        texture = np.array(image.convert("RGB"))
-
     vertices, weld = _weld(position)
     uvs, uv_weld = _weld(uv)
-    return TexturedMesh(
+    return Shape(
         vertices=vertices[:, _TO_WORLD].astype(np.float64),
         faces=weld[faces].astype(np.int32),
         uv=uvs.astype(np.float64),
         uv_faces=uv_weld[faces].astype(np.int32),
-        texture=texture,
-        unseen=np.zeros(texture.shape[:2], np.bool_) if unseen is None else unseen,
+        picture=view(document["images"][0]["bufferView"]),
     )
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from recon3d_contract import layout
+from recon3d_contract.quality import MeshChecks
 from recon3d_contract.result import Notice
 
 from recon3d_runner.engines import reconviagen
@@ -25,14 +26,16 @@ from recon3d_runner.engines.device import choose, peak_gpu_bytes
 from recon3d_runner.engines.nvdiffrec import engine as nvdiffrec
 from recon3d_runner.engines.nvdiffrec.prior import PRIOR_UNFIT, Prior
 from recon3d_runner.export import export_glb, export_others
-from recon3d_runner.glb import read_glb
+from recon3d_runner.glb import read_glb, read_shape
 from recon3d_runner.previews import write_comparison, write_previews
 from recon3d_runner.provenance import parameters, threads
-from recon3d_runner.quality.evaluate import Evaluation, evaluate
+from recon3d_runner.quality.evaluate import Evaluation, check_all, evaluate
 from recon3d_runner.quality.leave_one_out import leave_one_out
-from recon3d_runner.raster import gpu_library, open_rasteriser
-from recon3d_runner.report import ReportData, build_report
-from recon3d_runner.request import EngineRequest, EngineResult
+from recon3d_runner.raster import Rasteriser, TensorRasteriser, gpu_library, open_rasteriser
+from recon3d_runner.raster.cpu import mip_pyramid
+from recon3d_runner.raster.shading import Pyramid
+from recon3d_runner.report import Packed, ReportData, build_report
+from recon3d_runner.request import Device, EngineRequest, EngineResult
 from recon3d_runner.run import Run
 from recon3d_runner.scene.assemble import Scene, build_scene
 from recon3d_runner.types import TexturedMesh
@@ -52,8 +55,10 @@ def reconstruct(request: EngineRequest, run: Run) -> EngineResult:
     """
     if request.engine == reconviagen.ENGINE:
         reconviagen.require_device(request.device, os.environ)
-    rasteriser = open_rasteriser(request.device)
-    scene = build_scene(request.input_dir, request.spec, run)
+    with ThreadPoolExecutor(1) as aside:
+        opening = aside.submit(_open, request.device)
+        scene = build_scene(request.input_dir, request.spec, run)
+        rasteriser = opening.result()
     if request.engine == reconviagen.ENGINE:
         # By name: it needs packages that an image without that engine may lack.
         adapter = importlib.import_module("recon3d_runner.engines.reconviagen.engine")
@@ -68,6 +73,14 @@ def reconstruct(request: EngineRequest, run: Run) -> EngineResult:
     left_out = any(warning["code"] == PRIOR_UNFIT for warning in getattr(run, "warnings", []))
     facts = {} if prior is None or left_out else {"prior": request.spec.nvdiffrec.prior}
     return deliver(request, scene, mesh, run, facts)
+
+
+def _open(device: Device) -> Rasteriser:
+    """The rasteriser for `device`, with what a GPU does when it is first used behind it: seconds in all."""
+    rasteriser = open_rasteriser(device)
+    if isinstance(rasteriser, TensorRasteriser):
+        importlib.import_module("recon3d_runner.engines.nvdiffrec.on_device.ready").get_ready(rasteriser)
+    return rasteriser
 
 
 def deliver(
@@ -86,21 +99,26 @@ def deliver(
     versions = {name: version(name) for name in VERSIONS} | dict(engine_versions or {})
     if request.device == "cuda":
         versions |= {name: version(name) for name in ("torch", gpu_library()) if name}
-    with run.stage("export"):
-        export_glb(made, out)
-        mesh = read_glb(out / layout.MESH_GLB, made.unseen)
-    # Files that nothing here reads are written while the next stages work.
+    # Files that nothing here reads are written, and other things got ready, while the next stages work.
     with ThreadPoolExecutor(cores) as aside:
+        with run.stage("export"):
+            export_glb(made, out)
+            shape = read_shape(out / layout.MESH_GLB)
+            # Of the texture the checks need the size alone.
+            checks = aside.submit(check_all, shape.textured(made.texture, made.unseen), {})
+            mesh = shape.textured(shape.texture(), made.unseen)
+            levels = mip_pyramid(mesh.texture)
         written: list[Future[Any]] = [aside.submit(export_others, made, out, request.spec.output.formats)]
+        packed = Packed.begin(mesh, aside, levels) if cores >= MANY else None
         cameras = {view.name: view.camera for view in scene.views}
         with run.stage("previews"):
-            pictures = partial(write_previews, mesh, cameras, out, threads=cores)
+            pictures = partial(write_previews, mesh, cameras, out, threads=cores, levels=levels)
             if cores < MANY:
                 pictures(tick=run.tick)
             else:
                 written.append(aside.submit(pictures))
         with run.stage("evaluate"):
-            measured = _measure(request, scene, mesh, run, facts or {}, cores)
+            measured = _measure(request, scene, mesh, run, facts or {}, cores, checks, levels)
         with run.stage("report"):
             quality = measured.quality
             scores = {str(name): view.psnr_foreground for name, view in quality.per_view.items()}
@@ -115,7 +133,7 @@ def deliver(
                 provenance={"input": request.manifest, "seed": request.spec.seed, "versions": versions},
                 warnings=[Notice(**w) for w in getattr(run, "warnings", [])],
             )
-            build_report(data, out / layout.REPORT)
+            build_report(data, out / layout.REPORT, packed)
             for file in written:
                 file.result()
     return EngineResult(
@@ -131,7 +149,14 @@ def deliver(
 
 
 def _measure(
-    request: EngineRequest, scene: Scene, mesh: TexturedMesh, run: Run, facts: Mapping[str, Fact], cores: int
+    request: EngineRequest,
+    scene: Scene,
+    mesh: TexturedMesh,
+    run: Run,
+    facts: Mapping[str, Fact],
+    cores: int,
+    checks: Future[MeshChecks],
+    levels: Pyramid,
 ) -> Evaluation:
     """Quality of the mesh as it was read back, also as a file."""
     measured = evaluate(
@@ -144,10 +169,12 @@ def _measure(
         backgrounds=scene.backgrounds,
         threads=cores,
         tick=run.tick,
+        checks=checks,
+        levels=levels,
     )
-    checks = measured.quality.mesh
-    checks = checks.model_copy(update={"other": {**checks.other, **facts}})
-    measured = replace(measured, quality=measured.quality.model_copy(update={"mesh": checks}))
+    found = measured.quality.mesh
+    found = found.model_copy(update={"other": {**found.other, **facts}})
+    measured = replace(measured, quality=measured.quality.model_copy(update={"mesh": found}))
     (request.out_dir / layout.QUALITY).write_text(measured.quality.to_json())
     return measured
 

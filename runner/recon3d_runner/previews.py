@@ -14,6 +14,7 @@ from recon3d_contract import layout
 from recon3d_runner import png
 from recon3d_runner.comparison import comparison_sheet
 from recon3d_runner.raster.cpu import Rendered, mip_pyramid, render_textured
+from recon3d_runner.raster.shading import Pyramid
 from recon3d_runner.types import F32, U8, Camera, TexturedMesh
 from recon3d_runner.wireframe import render_wireframe
 
@@ -59,15 +60,16 @@ def write_previews(
     out: Path,
     *,
     threads: int = 2,
+    levels: Pyramid | None = None,
     tick: Callable[[float], None] | None = None,
 ) -> list[Path]:
     """Write the textured and wireframe previews below the existing folder `out`; returns paths relative to it.
 
-    cameras: by view name, as the inputs were taken. `tick` hears the share done, from this thread; what it raises
-    ends the work.
+    cameras: by view name, as the inputs were taken. levels: the texture's `mip_pyramid`, where the caller has it.
+    `tick` hears the share done, from this thread; what it raises ends the work.
     """
     (out / "previews").mkdir(exist_ok=True)
-    levels = mip_pyramid(mesh.texture)
+    levels = mip_pyramid(mesh.texture) if levels is None else levels
 
     def draw(job: tuple[str, str, Camera]) -> Path:
         kind, name, camera = job

@@ -14,6 +14,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -154,7 +155,11 @@ def check_passes(engine: str, seconds: Mapping[str, float]) -> None:
 def work(raw: dict[str, Any], events: Events) -> None:
     """Run the engine that `raw` asks for."""
     engines.require(raw["engine"])
-    choice = importlib.import_module("recon3d_runner.engines.device").choose(raw["device"], raw["engine"])
+    with ThreadPoolExecutor(1) as aside:
+        choosing = aside.submit(_choose, raw["device"], raw["engine"])
+        # By name: the pipeline needs numerical libraries, and this module is imported where there are none.
+        reconstruct = importlib.import_module("recon3d_runner.pipeline").reconstruct
+        choice = choosing.result()
     run = PipeRun(events)
     if choice.why is not None:
         run.warn("cpu_used", f"The CPU is used. {choice.why}")
@@ -167,11 +172,14 @@ def work(raw: dict[str, Any], events: Events) -> None:
         manifest=raw["manifest"],
         prior=Path(raw["prior"]) if raw.get("prior") else None,
     )
-    # By name: the pipeline loads torch, and this module is imported where there is none.
-    reconstruct = importlib.import_module("recon3d_runner.pipeline").reconstruct
     result = reconstruct(request, run)
     check_passes(request.engine, run.seconds)
     events.send("result", result={**result_json(result, run), "device": request.device})
+
+
+def _choose(device: str, engine: str) -> Any:
+    """The device, which for a GPU means loading torch: a second or two, beside which other things may load."""
+    return importlib.import_module("recon3d_runner.engines.device").choose(device, engine)
 
 
 def serve(task: Callable[[dict[str, Any], Events], None]) -> NoReturn:

@@ -70,7 +70,9 @@ def test_a_freely_licensed_rasteriser_needs_no_acceptance_and_is_asked_for(rende
     settings = Settings.from_env(given)
     assert (settings.device, settings.rasteriser, settings.accept_licences) == ("cuda", "drtk", ())
     with pytest.raises(Refusal, match="ReconViaGen's image renders with nvdiffrast"):
-        render("--set=runner.rasteriser=drtk,image.reconviagen.repository=r,licenses.reconviagen.acceptNonCommercial=true")
+        render(
+            "--set=runner.rasteriser=drtk,image.reconviagen.repository=r,licenses.reconviagen.acceptNonCommercial=true"
+        )
 
 
 def test_with_kueue_there_is_no_quota_and_pods_name_the_queue(render):

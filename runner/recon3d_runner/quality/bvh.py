@@ -79,13 +79,7 @@ def judged_pairs(tree: BoxTree, judge: Callable[[I32], T], block: int = 4096) ->
     """
 
     def one(first: int) -> T:
-        last = min(first + block, len(tree.order))
-        start = np.zeros(last - first + 1, np.int64)
-        _walk(tree.low, tree.high, tree.order, first, last, start, np.empty((0, 2), np.int32))
-        start = np.concatenate([[0], np.cumsum(start[:-1])])
-        pairs = np.empty((int(start[-1]), 2), np.int32)
-        _walk(tree.low, tree.high, tree.order, first, last, start, pairs)
-        return judge(pairs)
+        return judge(_walk(tree.low, tree.high, tree.order, first, min(first + block, len(tree.order))))
 
     firsts = range(0, len(tree.order), block)
     with ThreadPoolExecutor(max_workers=min(ABREAST, os.cpu_count() or 1)) as pool:
@@ -94,15 +88,15 @@ def judged_pairs(tree: BoxTree, judge: Callable[[I32], T], block: int = 4096) ->
 
 
 @kernel
-def _walk(low: F64, high: F64, order: I32, first: int, last: int, start: object, pairs: I32) -> None:
-    """Meet boxes first..last (sorted places) with those behind them: count into `start`, or fill `pairs`."""
+def _walk(low: F64, high: F64, order: I32, first: int, last: int) -> I32:
+    """(K, 2) pairs of the boxes first..last (sorted places) and those behind them that they meet."""
     leaves = (len(low) + 1) // 2
     dimension = low.shape[1]
-    fill = len(pairs) > 0
+    pairs = np.empty((16 * (last - first), 2), np.int32)
+    found = 0
     stack = np.empty(128, np.int64)
     for place in range(first, last):
         query = leaves - 1 + place
-        found = 0
         stack[0] = 0
         top = 1
         while top > 0:
@@ -117,9 +111,9 @@ def _walk(low: F64, high: F64, order: I32, first: int, last: int, start: object,
             if node >= leaves - 1:
                 other = node - (leaves - 1)
                 if other > place:
-                    if fill:
-                        pairs[start[place - first] + found, 0] = order[place]  # type: ignore[index]
-                        pairs[start[place - first] + found, 1] = order[other]  # type: ignore[index]
+                    if found == len(pairs):
+                        pairs = np.concatenate((pairs, np.empty_like(pairs)))
+                    pairs[found, 0], pairs[found, 1] = order[place], order[other]
                     found += 1
                 continue
             # Leaves under a node end before `place`: nothing new there. Depth-first keeps the order fixed.
@@ -131,5 +125,4 @@ def _walk(low: F64, high: F64, order: I32, first: int, last: int, start: object,
             stack[top] = 2 * node + 2
             stack[top + 1] = 2 * node + 1
             top += 2
-        if not fill:
-            start[place - first] = found  # type: ignore[index]
+    return pairs[:found]

@@ -28,6 +28,7 @@ from recon3d_runner.quality.intersections import self_intersections
 from recon3d_runner.quality.mesh_checks import check_mesh
 from recon3d_runner.quality.uv_checks import check_uv
 from recon3d_runner.raster.cpu import Rendered, mip_pyramid, project, rasterize, render_textured
+from recon3d_runner.raster.shading import Pyramid
 from recon3d_runner.types import F32, Calibration, TexturedMesh, View
 
 LeftOut = Mapping[str, float | None]
@@ -65,15 +66,18 @@ def evaluate(
     other: Mapping[str, float | int | bool | str | None] | None = None,
     threads: int = 2,
     tick: Callable[[float], None] | None = None,
+    checks: Future[MeshChecks] | None = None,
+    levels: Pyramid | None = None,
 ) -> Evaluation:
     """Measure `mesh`, as read back from its GLB, against the six `views`.
 
     leave_one_out: dB by view, None where a view cannot be judged; or what finds that, beside the rest.
     other: further facts for `mesh.other`.
     `tick` hears the share done from this thread; what it raises ends the work after the views in flight.
+    checks, levels: what `check_all` finds, and the texture's `mip_pyramid`, where the caller has them.
     """
     references = references_over_white(views, backgrounds)
-    levels = mip_pyramid(mesh.texture)
+    levels = mip_pyramid(mesh.texture) if levels is None else levels
     diagonal = float(np.linalg.norm(np.ptp(mesh.vertices, axis=0)))
 
     def measure(view: View) -> tuple[Rendered, ImageMetrics, float | None, float | None]:
@@ -91,7 +95,7 @@ def evaluate(
     with ThreadPoolExecutor(threads) as pool:
         tasks: list[Future[Any]] = [pool.submit(measure, view) for view in views]
         tasks += [
-            pool.submit(check_all, mesh, other or {}),
+            pool.submit(check_all, mesh, other or {}) if checks is None else checks,
             pool.submit(lambda: leave_one_out() if callable(leave_one_out) else leave_one_out),
         ]
         try:
@@ -104,12 +108,12 @@ def evaluate(
             pool.shutdown(cancel_futures=True)
             raise
     predicted = cast("LeftOut", done.pop())
-    checks = cast(MeshChecks, done.pop())
+    found = cast(MeshChecks, done.pop())
     names = [cast(ViewName, view.name) for view in views]
     per_view = {name: _view_quality(images, median) for name, (_, images, median, _) in zip(names, done, strict=True)}
     mean_errors = [mean for _, _, _, mean in done if mean is not None]
     if mean_errors:
-        checks.other["depth_error_mean_pct"] = _rounded(float(np.mean(mean_errors)))
+        found.other["depth_error_mean_pct"] = _rounded(float(np.mean(mean_errors)))
     means = _means(list(per_view.values()))
     judged = [value for value in predicted.values() if value is not None]
     alone = LeaveOneOut(
@@ -125,7 +129,7 @@ def evaluate(
         means=means,
         worst_view=min(names, key=lambda name: per_view[name].psnr_foreground),
         leave_one_out=alone,
-        mesh=checks,
+        mesh=found,
         calibration=calibration_report(calibration),
     )
     return Evaluation(

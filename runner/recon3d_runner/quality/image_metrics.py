@@ -13,6 +13,7 @@ from typing import Final
 
 import numpy as np
 
+from recon3d_runner.crop import around
 from recon3d_runner.quality.jit import kernel
 from recon3d_runner.types import F32, Bool
 
@@ -68,14 +69,15 @@ def over_white(rgb: F32, alpha: F32, background: F32 | None) -> F32:
 def psnr(reference: F32, image: F32, mask: Bool | None = None) -> float:
     """PSNR in dB of (H, W, C) images over the pixels of `mask`, at most PSNR_CAP; NaN without any pixel."""
     square = np.square(reference - image, dtype=np.float32).mean(axis=-1)
-    return _decibels(square, square.size) if mask is None else _decibels(square[mask], int(mask.sum()))
+    square = square if mask is None else square[mask]
+    return _decibels(float(square.sum(dtype=np.float64)), square.size)
 
 
-def _decibels(square: F32, count: int) -> float:
+def _decibels(total: float, count: int) -> float:
+    """Of squared errors that add up to `total`."""
     if not count:
         return float("nan")
-    error = float(square.sum(dtype=np.float64)) / count
-    return min(PSNR_CAP, -10 * float(np.log10(max(error, 1e-30))))
+    return min(PSNR_CAP, -10 * float(np.log10(max(total / count, 1e-30))))
 
 
 def compare(reference: F32, alpha: F32, image: F32, image_alpha: F32) -> ImageMetrics:
@@ -84,44 +86,79 @@ def compare(reference: F32, alpha: F32, image: F32, image_alpha: F32) -> ImageMe
     Works on the part where anything is not white: elsewhere both agree, error 0 and SSIM 1.
     """
     frame = alpha.size
-    inside, drawn = alpha > 0.5, image_alpha > 0.5
-    foreground = inside | drawn
-    rows, columns = _bounds((reference != 1).any(axis=-1) | (image != 1).any(axis=-1) | foreground, RADIUS)
-    a, b = reference[rows, columns], image[rows, columns]
-    mask = foreground[rows, columns]
-    if not mask.any():
+    shown, foreground = np.empty(alpha.shape, np.bool_), np.empty(alpha.shape, np.bool_)
+    both, either = _cover(reference, alpha, image, image_alpha, shown, foreground)
+    place = around(shown, RADIUS)
+    if not either:
         return ImageMetrics(float("nan"), float("nan"), psnr(reference, image), 1.0, float("nan"))
-    square = np.square(a - b).mean(axis=-1)
-    similarity = ssim_map(a, b)
+    a, b = reference[place], image[place]
+    square, similarity = _errors(a, b), ssim_map(a, b)
+    inside, full, like, unlike = _sums(square, similarity, foreground[place])
     return ImageMetrics(
-        psnr=_decibels(square[mask], int(mask.sum())),
-        ssim=float(similarity[mask].mean(dtype=np.float64)),
-        psnr_full=_decibels(square, frame),
-        ssim_full=1 - float((1 - similarity).sum(dtype=np.float64)) / frame,
-        iou=float((inside & drawn).sum() / foreground.sum()),
+        psnr=_decibels(inside, either),
+        ssim=like / either,
+        psnr_full=_decibels(full, frame),
+        ssim_full=1 - unlike / frame,
+        iou=both / either,
     )
 
 
-def _bounds(mask: Bool, margin: int) -> tuple[slice, slice]:
-    """Rows and columns of the box around `mask`, wider by `margin`, within the image."""
-    found = []
-    for axis in (1, 0):
-        line = np.flatnonzero(mask.any(axis=axis))
-        low, high = (int(line[0]), int(line[-1]) + 1) if len(line) else (0, 0)
-        found.append(slice(max(low - margin, 0), min(high + margin, mask.shape[1 - axis])))
-    return found[0], found[1]
+@kernel
+def _cover(reference: F32, alpha: F32, image: F32, image_alpha: F32, shown: Bool, foreground: Bool) -> tuple[int, int]:
+    """Mark what is not white or covered, and the foreground; returns how many pixels both, and either, cover."""
+    both, either = 0, 0
+    half = np.float32(0.5)
+    for j in range(alpha.shape[0]):
+        for i in range(alpha.shape[1]):
+            one, two = alpha[j, i] > half, image_alpha[j, i] > half
+            both += one and two
+            either += one or two
+            foreground[j, i] = one or two
+            white = True
+            for k in range(3):
+                white = white and reference[j, i, k] == 1 and image[j, i, k] == 1
+            shown[j, i] = one or two or not white
+    return both, either
+
+
+@kernel
+def _errors(reference: F32, image: F32) -> F32:
+    """(H, W) mean squared difference over three channels."""
+    out = np.empty((reference.shape[0], reference.shape[1]), np.float32)
+    for j in range(out.shape[0]):
+        for i in range(out.shape[1]):
+            total = np.float32(0)
+            for k in range(3):
+                apart = reference[j, i, k] - image[j, i, k]
+                total += apart * apart
+            out[j, i] = total / np.float32(3)
+    return out
+
+
+@kernel
+def _sums(square: F32, similarity: F32, mask: Bool) -> tuple[float, float, float, float]:
+    """Errors within the mask and in all; similarity within the mask, and what it lacks of 1 in all."""
+    inside, full, like, unlike = 0.0, 0.0, 0.0, 0.0
+    for j in range(square.shape[0]):
+        for i in range(square.shape[1]):
+            full += square[j, i]
+            unlike += np.float32(1) - similarity[j, i]
+            if mask[j, i]:
+                inside += square[j, i]
+                like += similarity[j, i]
+    return inside, full, like, unlike
 
 
 def ssim_map(reference: F32, image: F32) -> F32:
     """(H, W) SSIM at each pixel of two (H, W, C) images, the mean over the channels; H, W >= 6."""
     if min(reference.shape[:2]) <= RADIUS:
         raise ValueError(f"SSIM needs images of more than {RADIUS} pixels a side, got {reference.shape[:2]}")
+    reference, image = np.asarray(reference, np.float32), np.asarray(image, np.float32)
     out = np.zeros(reference.shape[:2], np.float32)
     for channel in range(reference.shape[2]):
-        a = np.ascontiguousarray(reference[..., channel], np.float32)
-        b = np.ascontiguousarray(image[..., channel], np.float32)
-        _add_ssim(a, b, WINDOW, out)
-    return np.asarray(out / np.float32(reference.shape[2]), np.float32)
+        _add_ssim(reference[..., channel], image[..., channel], WINDOW, out)
+    out /= np.float32(reference.shape[2])
+    return out
 
 
 @kernel

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from html import escape
 from importlib import resources
 from pathlib import Path
@@ -13,24 +14,47 @@ from typing import Final
 
 from recon3d_runner.previews import DIAGONALS, diagonal_camera
 from recon3d_runner.raster.cpu import render_textured
+from recon3d_runner.raster.shading import Pyramid
 from recon3d_runner.report import embed, sections
 from recon3d_runner.report.data import ReportData
+from recon3d_runner.types import TexturedMesh
 
 POSTER_SIZE: Final = 720
 
 
-def build_report(data: ReportData, out_path: Path) -> None:
+@dataclass(frozen=True)
+class Packed:
+    """What the page holds of the mesh alone, being packed: it need not wait for the mesh to be measured."""
+
+    mesh: Future[tuple[str, str]]
+    poster: Future[str]
+    texture: Future[str]
+    unseen: Future[str]
+    atlas: Future[str]
+
+    @classmethod
+    def begin(cls, mesh: TexturedMesh, pool: ThreadPoolExecutor, levels: Pyramid | None = None) -> Packed:
+        """Pack in `pool`; what packs pictures lets other threads work meanwhile."""
+        return cls(
+            texture=pool.submit(embed.texture_uri, mesh),
+            atlas=pool.submit(embed.atlas_uri, mesh),
+            mesh=pool.submit(embed.packed_mesh, mesh),
+            poster=pool.submit(_poster, mesh, levels),
+            unseen=pool.submit(embed.unseen_uri, mesh),
+        )
+
+
+def build_report(data: ReportData, out_path: Path, packed: Packed | None = None) -> None:
     """Write the report of `data` to `out_path`: one HTML file that needs nothing else.
 
-    The policy allows this very style and script (by hash) and embedded images; nothing can be requested.
+    The policy allows this very style and script (by hash) and embedded images; nothing can be requested. packed: of
+    the mesh, where the caller has begun that.
     """
     style, script = _asset("style.css"), _asset("viewer.js") + _asset("page.js")
-    with ThreadPoolExecutor() as pool:  # what packs pictures lets other threads work meanwhile
-        mesh = pool.submit(embed.packed_mesh, data.mesh)
-        poster = pool.submit(_poster, data)
-        compare, texture = pool.submit(sections.compare, data), pool.submit(sections.texture, data)
-        mesh_texture, mesh_unseen = pool.submit(embed.texture_uri, data.mesh), pool.submit(embed.unseen_uri, data.mesh)
-    mesh_meta, mesh_data = mesh.result()
+    with ThreadPoolExecutor() as pool:
+        packed = Packed.begin(data.mesh, pool) if packed is None else packed
+        compare = sections.compare(data)
+    mesh_meta, mesh_data = packed.mesh.result()
     engine = f"Engine {data.quality.engine}"
     page = Template(_asset("template.html")).substitute(
         policy=_policy(style, script),
@@ -40,26 +64,26 @@ def build_report(data: ReportData, out_path: Path) -> None:
         script=script,
         verdict=sections.verdict(data),
         warnings=sections.warnings(data),
-        poster=poster.result(),
-        compare=compare.result(),
+        poster=packed.poster.result(),
+        compare=compare,
         views=sections.views(data),
         mesh=sections.mesh_checks(data),
         calibration=sections.calibration(data),
-        texture=texture.result(),
+        texture=sections.texture(data, packed.atlas.result()),
         timings=sections.timings(data),
         provenance=sections.provenance(data),
         mesh_meta=mesh_meta.replace("<", "\\u003c"),
         mesh_data=mesh_data,
-        mesh_texture=mesh_texture.result(),
-        mesh_unseen=mesh_unseen.result(),
+        mesh_texture=packed.texture.result(),
+        mesh_unseen=packed.unseen.result(),
     )
     out_path.write_text(page, encoding="utf-8", newline="\n")
 
 
-def _poster(data: ReportData) -> str:
+def _poster(mesh: TexturedMesh, levels: Pyramid | None) -> str:
     """The picture that stands where the viewer cannot run."""
     direction = next(iter(DIAGONALS.values()))
-    drawn = render_textured(data.mesh, diagonal_camera(data.mesh, direction, 30.0), POSTER_SIZE)
+    drawn = render_textured(mesh, diagonal_camera(mesh, direction, 30.0), POSTER_SIZE, levels=levels)
     return embed.data_uri(embed.to_u8(drawn.rgb))
 
 

@@ -229,8 +229,8 @@ def calibration(data: ReportData) -> str:
     return f'<dl class="pairs">{pairs}</dl><h3>Residuals of each view</h3>{table}'
 
 
-def texture(data: ReportData) -> str:
-    """Unseen texels and the UV layout."""
+def texture(data: ReportData, atlas: str) -> str:
+    """Unseen texels and the UV layout. atlas: `embed.atlas_uri` of the mesh."""
     mesh = data.quality.mesh
     size = data.mesh.texture.shape[0]
     overlap_ok = mesh.uv_overlap <= 1e-4
@@ -240,7 +240,7 @@ def texture(data: ReportData) -> str:
         + _check(None, "Size", f"{size} × {size}")
     )
     return (
-        f'<div class="atlas"><img src="{embed.atlas_uri(data.mesh)}" alt="The texture, unseen texels marked"></div>'
+        f'<div class="atlas"><img src="{atlas}" alt="The texture, unseen texels marked"></div>'
         '<p class="hint"><span class="swatch"></span> Texels that no input view sees; the delivered texture is '
         f'filled in there from the surroundings.</p><ul class="checks">{items}</ul>'
     )
