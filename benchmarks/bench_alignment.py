@@ -14,12 +14,15 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +40,7 @@ from recon3d_runner.scene.agreement import frames
 from recon3d_runner.scene.assemble import build_scene
 from recon3d_runner.types import F32, F64, Camera, View
 
+Make = Callable[[], tuple[Made, list[View]]]
 DEGREES, PERCENT = 0.5, 0.5
 FOV, DISTANCE, SIZE = 40.0, 3.3, 512
 
@@ -126,19 +130,28 @@ def of_case(folder: Path, depth: bool) -> tuple[Made, list[View]]:
     return thing, views
 
 
-def things(count: int, cases: Path | None, depth: bool) -> Iterator[tuple[str, Callable[[], tuple[Made, list[View]]]]]:
-    """Name all meshes, the cases first, each with what makes it and its views."""
+def of_number(number: int, depth: bool) -> tuple[Made, list[View]]:
+    """A made mesh, and its views."""
+    thing = made(number)
+    return thing, photograph(thing, depth)
+
+
+def things(count: int, cases: Path | None, depth: bool) -> list[Make]:
+    """What makes each mesh and its views, the cases first."""
     folders = sorted(p.parent.parent for p in cases.glob("*/truth/mesh.ply")) if cases else []
     folders = [folder for folder in folders if not depth or (folder / "input/depth_renders").is_dir()][:count]
-    for folder in folders:
-        yield folder.name, partial(of_case, folder, depth)
-    for number in range(count - len(folders)):
+    made_ones: list[Make] = [partial(of_number, number, depth) for number in range(count - len(folders))]
+    return [*(partial(of_case, folder, depth) for folder in folders), *made_ones]
 
-        def make(number: int = number) -> tuple[Made, list[View]]:
-            thing = made(number)
-            return thing, photograph(thing, depth)
 
-        yield f"made-{number}", make
+def shown(thing: Made, views: list[View], size: int = 256) -> F64:
+    """(V,) how many pixels of all views show each vertex."""
+    total = np.zeros(len(thing.vertices))
+    for view in views:
+        face, _, bary = rasterize(project(thing.vertices, view.camera, size), thing.faces, size)
+        weights = np.concatenate([1 - bary.sum(-1, keepdims=True), bary], -1)[face >= 0]
+        np.add.at(total, thing.faces[face[face >= 0]], weights)
+    return total
 
 
 def measure(thing: Made, views: list[View], number: int, rasteriser: Rasteriser) -> Row:
@@ -146,7 +159,7 @@ def measure(thing: Made, views: list[View], number: int, rasteriser: Rasteriser)
     rng = np.random.default_rng(number)
     radius = float(np.linalg.norm(thing.vertices - thing.vertices.mean(0), axis=1).max())
     unit = Made(thing.name, thing.vertices / radius, thing.faces, thing.colours)
-    vertices, colours = generated(unit, rng)
+    vertices, colours = generated(unit, rng, seen=shown(thing, views))
     q = rng.normal(size=4)
     turn = from_quaternions((q / np.linalg.norm(q))[None])[0]
     truth = Similarity(radius * float(rng.uniform(0.7, 3)), turn, radius * rng.normal(size=3) * 0.3)
@@ -182,20 +195,30 @@ def table(rows: list[Row], device: str, depth: bool) -> str:
     return "\n".join(lines) + "\n"
 
 
+def ahead(made: list[Make]) -> Iterator[tuple[Made, list[View]]]:
+    """Make a few things at a time, on all cores, so that nothing else runs while one is aligned."""
+    few = len(os.sched_getaffinity(0))
+    for first in range(0, len(made), few):
+        with ProcessPoolExecutor(few, get_context("spawn")) as pool:
+            done = [pool.submit(make) for make in made[first : first + few]]
+            things = [each.result() for each in done]
+        yield from things
+
+
 def measured(a: argparse.Namespace, rasteriser: Rasteriser) -> Iterator[tuple[int, Row]]:
     """Measure this part's meshes, the cases first; number and row of each."""
     part, parts = (int(word) for word in a.part.split("/"))
+    chosen = list(enumerate(things(a.count, a.cases, not a.no_depth)))[part - 1 :: parts]
     warm = False
-    for number, (name, make) in enumerate(things(a.count, a.cases, not a.no_depth)):
-        if number % parts != part - 1:
-            continue
-        thing, views = make()
+    for number, (thing, views) in zip(
+        [number for number, _ in chosen], ahead([make for _, make in chosen]), strict=True
+    ):
         if not warm:
             measure(thing, views, number, rasteriser)  # kernels are compiled, the device is woken
             warm = True
         r = measure(thing, views, number, rasteriser)
         print(
-            f"[align] {name}: {r.degrees:.3f} deg, {r.percent:.3f} %, IoU {r.iou:.3f}, {r.seconds:.1f} s,"
+            f"[align] {thing.name}: {r.degrees:.3f} deg, {r.percent:.3f} %, IoU {r.iou:.3f}, {r.seconds:.1f} s,"
             f" margin {r.margin:.2f}{'' if r.back else '  NOT BACK'}",
             flush=True,
         )

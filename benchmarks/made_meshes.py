@@ -199,11 +199,14 @@ def made(number: int) -> Made:
     return Made(f"{kind}-{number}", v, f, paint(v, rng))
 
 
-def generated(thing: Made, rng: np.random.Generator, bend: float = 0.012, smooth: int = 6) -> tuple[F64, F64]:
+def generated(
+    thing: Made, rng: np.random.Generator, bend: float = 0.012, smooth: int = 6, seen: F64 | None = None
+) -> tuple[F64, F64]:
     """Vertices and colours of `thing` as a generative model gives them back: bent, melted, colours off and blurred.
 
     bend: root mean square of the smooth displacement, of the unit ball's radius. What of it all is a similarity
-    is taken out again, because that part would be the alignment's to find.
+    is taken out again, because that part would be the alignment's to find. seen: (V,) how much views show of each
+    vertex; None for all of the surface alike.
     """
     n = len(thing.vertices)
     edges = np.concatenate([thing.faces[:, [0, 1]], thing.faces[:, [1, 2]], thing.faces[:, [2, 0]]])
@@ -220,27 +223,58 @@ def generated(thing: Made, rng: np.random.Generator, bend: float = 0.012, smooth
     v = v + bend * field / np.sqrt((field**2).sum(1).mean())
     v = v + 0.002 * rng.normal(size=v.shape)
     colours = np.clip(colours * rng.uniform(0.85, 1.1, 3) + rng.normal(size=3) * 0.04, 0, 1)
-    return _without_similarity(v, thing), colours
+    return _without_similarity(v, thing, seen), colours
 
 
-def _without_similarity(v: F64, thing: Made) -> F64:
-    """Take out the similarity that brings the surface closest to the original: sliding along it counts little."""
-    a, b, c = (thing.vertices[thing.faces[:, k]] for k in range(3))
-    normal = np.zeros_like(v)
-    for k in range(3):
-        np.add.at(normal, thing.faces[:, k], np.cross(b - a, c - a))
+PAINT_WEIGHT = 0.002
+"""Of a colour difference, against a distance in the unit ball: 0.12 in one of three channels counts like a pixel of
+256, as wherever pictures are compared here."""
+
+
+def _without_similarity(v: F64, thing: Made, seen: F64 | None) -> F64:
+    """Take out the similarity that brings the surface closest to the original, by what can be seen of it.
+
+    Shape shows motion along the normals, paint that across them where it changes, hidden parts none. A little of all
+    sliding counts for what nothing shows.
+    """
+    normal, slopes = _slopes(thing)
     weight = np.linalg.norm(normal, axis=1)
     normal /= np.maximum(weight, 1e-300)[:, None]
-    directions = [(normal, 1.0), *((np.broadcast_to(axis, v.shape), 0.003) for axis in np.eye(3))]
+    slopes /= np.maximum(weight, 1e-300)[:, None]
+    if seen is not None:
+        weight = seen
+    directions = [
+        (normal, 1.0),
+        *((slope, PAINT_WEIGHT) for slope in slopes),
+        *((np.broadcast_to(axis, v.shape), 1e-5) for axis in np.eye(3)),
+    ]
+    # About the original's own points: a body of revolution then has no turn about its axis but by its paint.
+    middle = thing.vertices.mean(0)
+    arm = thing.vertices - middle
+    rows = [
+        (np.column_stack([np.cross(arm, along), along, (arm * along).sum(1)]), along, share * weight)
+        for along, share in directions
+    ]
+    matrix = sum(row.T @ (row * w[:, None]) for row, _, w in rows)
     for _ in range(4):
-        matrix, vector = np.zeros((7, 7)), np.zeros(7)
-        middle = v.mean(0)
-        for along, share in directions:
-            arm = v - middle
-            rows = np.column_stack([np.cross(arm, along), along, (arm * along).sum(1)])
-            matrix += rows.T @ (rows * (share * weight)[:, None])
-            vector -= rows.T @ (share * weight * ((v - thing.vertices) * along).sum(1))
+        vector = -sum(row.T @ (w * ((v - thing.vertices) * along).sum(1)) for row, along, w in rows)
         step = np.linalg.solve(matrix, vector)
-        turn = rotation_of(step[:3])
-        v = middle + float(np.exp(step[6])) * (v - middle) @ turn.T + step[3:6]
+        v = middle + float(np.exp(step[6])) * (v - middle) @ rotation_of(step[:3]).T + step[3:6]
     return v
+
+
+def _slopes(thing: Made) -> tuple[F64, F64]:
+    """(V, 3) normals and (3, V, 3) gradients of the colours along the surface, both times the area around."""
+    a, b, c = (thing.vertices[thing.faces[:, k]] for k in range(3))
+    across = np.cross(b - a, c - a)
+    unit = across / np.maximum(np.linalg.norm(across, axis=1), 1e-300)[:, None]
+    # A corner's share in a face's gradient points away from the opposite edge and is as long as that.
+    shares = [np.cross(unit, edge) for edge in (c - b, a - c, b - a)]
+    normal, slopes = np.zeros_like(thing.vertices), np.zeros((3, *thing.vertices.shape))
+    for channel in range(3):
+        gradient = sum(thing.colours[thing.faces[:, k], channel, None] * shares[k] for k in range(3))
+        for k in range(3):
+            np.add.at(slopes[channel], thing.faces[:, k], gradient)
+    for k in range(3):
+        np.add.at(normal, thing.faces[:, k], across)
+    return normal, slopes

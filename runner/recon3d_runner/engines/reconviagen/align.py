@@ -10,13 +10,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from recon3d_runner.engines.reconviagen.observed import Sight, sights
+from recon3d_runner.engines.reconviagen.cloud import cloud
+from recon3d_runner.engines.reconviagen.observed import Sight, sights, smaller
 from recon3d_runner.engines.reconviagen.refine import Shape, draw, judge, refine
-from recon3d_runner.engines.reconviagen.search import cloud, different, solid_of, starts
+from recon3d_runner.engines.reconviagen.search import different, solid_of, starts
 from recon3d_runner.engines.reconviagen.similarity import Similarity
-from recon3d_runner.raster import Rasteriser
+from recon3d_runner.raster import Rasteriser, open_rasteriser
 from recon3d_runner.run import Run
 from recon3d_runner.types import F64, View
+
+FINE = 512
+"""Size of the pictures in which a pose is measured."""
 
 
 @dataclass(frozen=True)
@@ -36,20 +40,23 @@ class Alignment:
 
 def align(shape: Shape, views: list[View], rasteriser: Rasteriser, run: Run) -> Alignment:
     """Find the pose of `shape` in the world of `views`. ValueError where the views have no common solid."""
+    views = smaller(views, FINE)
     vertices, faces = solid_of(views, run)
     if len(faces) < 20:
         raise ValueError("carving the views leaves nothing to align to")
     found = starts(cloud(shape.vertices, shape.faces), cloud(vertices, faces), run)
     small, middle, large = (sights(views, size) for size in (64, 128, 256))
+    # A device is no faster at pictures this small: most of the time would go into asking it.
+    near = open_rasteriser("cpu")
     run.tick(0.55)
-    ranked = _ranked(found, shape, small, rasteriser)
-    tried = [refine(shape, pose, small, rasteriser, 8, 8.0) for pose in ranked[:10]]
+    ranked = _ranked(found, shape, small, near)
+    tried = [refine(shape, pose, small, near, 8, 8.0) for pose in ranked[:10]]
     run.tick(0.7)
-    ranked = different(_ranked(tried, shape, small, rasteriser), 3, 2.0)
-    tried = [refine(shape, pose, middle, rasteriser, 8, 8.0) for pose in ranked]
+    ranked = different(_ranked(tried, shape, small, near), 3, 2.0)
+    tried = [refine(shape, pose, middle, near, 8, 8.0) for pose in ranked]
     run.tick(0.8)
-    ranked = _ranked(tried, shape, middle, rasteriser)
-    margin = _margin(ranked, shape, middle, rasteriser)
+    ranked = _ranked(tried, shape, middle, near)
+    margin = _margin(ranked, shape, middle, near)
     pose = refine(shape, ranked[0], large, rasteriser, 10, 8.0)
     run.tick(1.0)
     return measure(shape, pose, views, margin, rasteriser)
@@ -70,20 +77,19 @@ def _margin(ranked: list[Similarity], shape: Shape, views: list[Sight], rasteris
 
 def measure(shape: Shape, pose: Similarity, views: list[View], margin: float, rasteriser: Rasteriser) -> Alignment:
     """Return how well `shape` fits the views in `pose`, whoever found it."""
-    fine = sights(views, 512)
+    fine = sights(views, FINE)
     fit = judge(shape, pose, fine, rasteriser)
     off, gaps = [], []
     world = pose.apply(shape.vertices)
     diagonal = float(np.linalg.norm(np.ptp(world, axis=0)))
     for sight in fine:
         seen = draw(world, shape.faces, sight, rasteriser)
-        inner = seen.covered.copy()
-        inner[1:-1, 1:-1] &= (
-            seen.covered[2:, 1:-1] & seen.covered[:-2, 1:-1] & seen.covered[1:-1, 2:] & seen.covered[1:-1, :-2]
-        )
-        off.append(np.abs(sight.distance[seen.covered & ~inner] + 0.5))
+        covered = seen.face >= 0
+        inner = covered.copy()
+        inner[1:-1, 1:-1] &= covered[2:, 1:-1] & covered[:-2, 1:-1] & covered[1:-1, 2:] & covered[1:-1, :-2]
+        off.append(np.abs(sight.distance[covered & ~inner] + 0.5))
         if sight.depth is not None:
-            gap: F64 = np.abs(seen.depth - sight.depth[seen.rows, seen.columns])
+            gap: F64 = np.abs(seen.depth - sight.depth)[covered].astype(np.float64)
             gaps.append(gap[np.isfinite(gap)])
     edge = np.concatenate(off)
     depth = np.concatenate(gaps) if gaps else np.zeros(0)

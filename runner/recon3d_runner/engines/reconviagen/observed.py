@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import ndimage
 
-from recon3d_runner.types import F32, F64, I32, Camera, View
+from recon3d_runner.types import F32, Camera, View
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,8 @@ class Sight:
     """(2, n, n) its change per pixel to the right and down."""
     depth: F32 | None
     """(n, n) z-depth in world units, NaN on the background."""
+    depth_slope: F32 | None
+    """(2, n, n) its change per pixel to the right and down, NaN beside the background."""
     rgb: F32
     """(n, n, 3) over the mean colour of the object, a little blurred."""
     rgb_slope: F32
@@ -45,7 +47,17 @@ def shrink(view: View, size: int) -> View:
         if side % alpha.shape[0] == 0 and side // alpha.shape[0] % 2 == 0:
             # The pixel's middle lies between four of the file's: their mean, unless one is background.
             depth = (depth + view.depth[index - 1][:, index - 1]) / 2
-    return replace(view, alpha=alpha, rgb=rgb, depth=depth)
+    return replace(view, alpha=alpha, rgb=rgb, depth=None if depth is None else np.ascontiguousarray(depth))
+
+
+def smaller(views: list[View], size: int) -> list[View]:
+    """Return the views with pictures of at most `size`, from which smaller ones follow: means of means are means."""
+
+    def one(view: View) -> View:
+        return replace(view, alpha=_mean(view.alpha, size), rgb=_mean(view.rgb, size))
+
+    with ThreadPoolExecutor() as pool:
+        return list(pool.map(one, views))
 
 
 def _mean(image: F32, size: int) -> F32:
@@ -84,7 +96,8 @@ def sight(view: View, size: int, blur: float) -> Sight:
     weight = ndimage.gaussian_filter(solid.astype(np.float32), blur)[..., None]
     colour = ndimage.gaussian_filter(np.where(solid[..., None], small.rgb, 0), [blur, blur, 0])
     rgb = np.where(weight > 0.05, colour / np.maximum(weight, 0.05), middle).astype(np.float32)
-    return Sight(small.camera, size, distance, _slopes(distance), small.depth, rgb, _slopes(rgb))
+    slope = None if small.depth is None else _slopes(small.depth)
+    return Sight(small.camera, size, distance, _slopes(distance), small.depth, slope, rgb, _slopes(rgb))
 
 
 def sights(views: list[View], size: int, blur: float = 1.0) -> list[Sight]:
@@ -96,10 +109,3 @@ def sights(views: list[View], size: int, blur: float = 1.0) -> list[Sight]:
 def _slopes(image: F32) -> F32:
     down, right = np.gradient(image, axis=(0, 1))
     return np.stack([right, down]).astype(np.float32)
-
-
-def along_rays(camera: Camera, size: int, columns: I32, rows: I32) -> F64:
-    """(N, 3) world directions, of z-depth 1, through the centres of pixels."""
-    focal = camera.focal(size)
-    rays = np.stack([(columns + 0.5 - size / 2) / focal, (rows + 0.5 - size / 2) / focal, np.ones(len(rows))], 1)
-    return np.asarray(rays @ camera.rotation)
