@@ -5,6 +5,7 @@
 Objects with hollows that six axis views do not see are photographed. A copy, bent and melted like a generated mesh
 (made_meshes.py), is thrown into a random frame, brought back by the alignment and given to the engine as its prior.
 Distances are in percent of the object's diagonal, between points of truth and result that are both hidden or both seen.
+Colours are those of the result where it is nearest to the truth's hidden points, as PSNR.
 """
 
 from __future__ import annotations
@@ -20,15 +21,16 @@ import numpy as np
 from bench_alignment import Quiet, device_name, photograph
 from made_meshes import Made, generated, paint
 from recon3d_contract.spec import JobSpec
-from recon3d_runner.engines.nvdiffrec import collapse, level_set, profiles
-from recon3d_runner.engines.nvdiffrec.engine import surface
+from recon3d_runner.engines.nvdiffrec import collapse, level_set
+from recon3d_runner.engines.nvdiffrec.engine import reconstruct
 from recon3d_runner.engines.nvdiffrec.prior import Prior
 from recon3d_runner.engines.reconviagen.align import align
 from recon3d_runner.engines.reconviagen.refine import Shape
 from recon3d_runner.engines.reconviagen.similarity import Similarity, from_quaternions
 from recon3d_runner.raster import Rasteriser, open_rasteriser
 from recon3d_runner.scene.assemble import Scene
-from recon3d_runner.types import F64, I32, Bool, Calibration, View
+from recon3d_runner.surface import sample_texture
+from recon3d_runner.types import F64, I32, Bool, Calibration, TexturedMesh, View
 from scipy.spatial import cKDTree
 
 CELLS = 144
@@ -100,11 +102,26 @@ def prior_of(thing: Made, views: list[View], seed: int, rasteriser: Rasteriser) 
         float(rng.uniform(0.7, 3)), from_quaternions((q / np.linalg.norm(q))[None])[0], rng.normal(size=3)
     )
     shape = Shape(thrown.undo(vertices), thing.faces, colours)
-    return Prior(align(shape, views, rasteriser, Quiet()).pose.apply(shape.vertices), thing.faces)
+    return Prior(align(shape, views, rasteriser, Quiet()).pose.apply(shape.vertices), thing.faces, colours)
 
 
-def samples(vertices: F64, faces: I32, count: int = SAMPLES) -> tuple[F64, F64]:
-    """(count, 3) points spread by area, the same each time, and the surface's normals there."""
+@dataclass(frozen=True)
+class Samples:
+    """Points spread over a surface by area, the same each time."""
+
+    points: F64
+    normals: F64
+    face: I32
+    weights: F64
+    """(N, 3) of the face's corners."""
+
+    def of(self, corners: F64, faces: I32) -> F64:
+        """Values at the points of what is known at corners."""
+        return np.asarray((corners[faces[self.face]] * self.weights[..., None]).sum(1))
+
+
+def samples(vertices: F64, faces: I32, count: int = SAMPLES) -> Samples:
+    """Sample a mesh."""
     rng = np.random.default_rng(0)
     a, b, c = (vertices[faces[:, k]] for k in range(3))
     normal = np.cross(b - a, c - a)
@@ -112,14 +129,15 @@ def samples(vertices: F64, faces: I32, count: int = SAMPLES) -> tuple[F64, F64]:
     face = np.searchsorted(np.cumsum(area) / area.sum(), (np.arange(count) + 0.5) / count).clip(0, len(faces) - 1)
     s, t = np.sqrt(rng.random(count))[:, None], rng.random(count)[:, None]
     points = (1 - s) * a[face] + s * (1 - t) * b[face] + s * t * c[face]
-    return np.asarray(points), np.asarray(normal[face] / np.maximum(area[face], 1e-300)[:, None])
+    weights = np.concatenate([1 - s, s * (1 - t), s * t], 1)
+    return Samples(points, normal[face] / np.maximum(area[face], 1e-300)[:, None], face, weights)
 
 
-def away(points: F64, surface: tuple[F64, F64], near: float) -> F64:
-    """(N,) distance of points from a sampled surface; along its normal where it is nearer than `near`."""
-    distance, index = cKDTree(surface[0]).query(points, workers=-1)
-    along = np.abs(((points - surface[0][index]) * surface[1][index]).sum(1))
-    return np.asarray(np.where(distance < near, along, distance))
+def away(points: F64, surface: Samples, near: float) -> tuple[F64, I32]:
+    """(N,) distance of points from a surface, along its normal where it is nearer than `near`; and its nearest."""
+    distance, index = cKDTree(surface.points).query(points, workers=-1)
+    along = np.abs(((points - surface.points[index]) * surface.normals[index]).sum(1))
+    return np.where(distance < near, along, distance), index
 
 
 def seen(points: F64, views: list[View]) -> Bool:
@@ -144,33 +162,43 @@ class Fit:
     seen: float
     volume: float
     """Off, in percent of the truth's."""
+    colour: float
+    """PSNR of the hidden parts' colours, dB."""
 
 
-def compare(thing: Made, vertices: F64, faces: I32, views: list[View]) -> Fit:
+def compare(thing: Made, mesh: TexturedMesh | Prior, views: list[View]) -> Fit:
     """Measure a result against the truth."""
+    vertices, faces = mesh.vertices, mesh.faces
     diagonal = float(np.linalg.norm(np.ptp(thing.vertices, axis=0)))
     ours, theirs = samples(vertices, faces), samples(thing.vertices, thing.faces)
-    there, back = away(ours[0], theirs, 0.01 * diagonal), away(theirs[0], ours, 0.01 * diagonal)
-    sight = seen(ours[0], views), seen(theirs[0], views)
+    there, _ = away(ours.points, theirs, 0.01 * diagonal)
+    back, nearest = away(theirs.points, ours, 0.01 * diagonal)
+    sight = seen(ours.points, views), seen(theirs.points, views)
+    if isinstance(mesh, Prior):
+        colours = ours.of(np.zeros_like(vertices) if mesh.colours is None else mesh.colours, faces)
+    else:
+        colours = sample_texture(mesh.texture, ours.of(mesh.uv, mesh.uv_faces)) / 255
+    off = (colours[nearest] - theirs.of(thing.colours, thing.faces))[~sight[1]]
 
     def mean(wanted: bool) -> float:
         parts = [d[s == wanted] for d, s in zip((there, back), sight, strict=True)]
         return 100 * float(np.mean([p.mean() if len(p) else 0.0 for p in parts])) / diagonal
 
     whole = level_set.volume(thing.vertices, thing.faces)
-    return Fit(mean(False), mean(True), 100 * (level_set.volume(vertices, faces) / whole - 1))
+    volume = 100 * (level_set.volume(vertices, faces) / whole - 1)
+    return Fit(mean(False), mean(True), volume, -10 * float(np.log10((off**2).mean())))
 
 
-def measure(name: str, seed: int, plan: profiles.Plan, depth: bool, rasteriser: Rasteriser) -> tuple[Fit, Fit, Fit]:
+def measure(name: str, seed: int, spec: JobSpec, depth: bool, rasteriser: Rasteriser) -> tuple[Fit, Fit, Fit]:
     """Return how the engine alone, with the prior, and the prior itself fit."""
     thing = truth(name)
     exact = photograph(thing, True)
     views = exact if depth else photograph(thing, False)
     scene = Scene(views, Calibration(views[0].camera.fov_deg, 1.0, 1.0, None, None), {})
     prior = prior_of(thing, views, seed, rasteriser)
-    alone = compare(thing, *surface(scene, plan, rasteriser, Quiet()), exact)
-    both = compare(thing, *surface(scene, plan, rasteriser, Quiet(), prior), exact)
-    return alone, both, compare(thing, prior.vertices, prior.faces, exact)
+    alone = compare(thing, reconstruct(scene, spec, rasteriser, Quiet()), exact)
+    both = compare(thing, reconstruct(scene, spec, rasteriser, Quiet(), prior), exact)
+    return alone, both, compare(thing, prior, exact)
 
 
 def main() -> int:
@@ -183,10 +211,10 @@ def main() -> int:
     parser.add_argument("--out", type=Path)
     a = parser.parse_args()
     rasteriser = open_rasteriser(a.device)
-    plan = profiles.plan(JobSpec(profile=a.profile))
     what = "pictures alone" if a.no_depth else "pictures and depth"
     columns = ("object", "hidden: alone", "with the prior", "the prior itself", "seen: alone", "with the prior",
-               "the prior itself", "volume off: alone", "with the prior")  # fmt: skip
+               "the prior itself", "volume off: alone", "with the prior",
+               "hidden colours, dB: alone", "with the prior", "the prior itself")  # fmt: skip
     lines = [
         f"{what}, profile {a.profile}, {device_name(a.device)}, {time.strftime('%Y-%m-%d')}.",
         "",
@@ -196,11 +224,12 @@ def main() -> int:
     worse = 0
     for number, name in enumerate([a.only] if a.only else SOLIDS):
         started = time.perf_counter()
-        alone, both, prior = measure(name, number, plan, not a.no_depth, rasteriser)
+        alone, both, prior = measure(name, number, JobSpec(profile=a.profile), not a.no_depth, rasteriser)
         worse += both.hidden >= alone.hidden
         lines.append(
             f"| {name} | {alone.hidden:.3f} | {both.hidden:.3f} | {prior.hidden:.3f} | {alone.seen:.4f} |"
             f" {both.seen:.4f} | {prior.seen:.4f} | {alone.volume:+.1f} % | {both.volume:+.1f} % |"
+            f" {alone.colour:.1f} | {both.colour:.1f} | {prior.colour:.1f} |"
         )
         print(f"[prior] {lines[-1]} {time.perf_counter() - started:.1f} s", flush=True)
     text = "\n".join(lines) + "\n"

@@ -38,6 +38,7 @@ from recon3d_runner.report import Packed, ReportData, build_report
 from recon3d_runner.request import Device, EngineRequest, EngineResult
 from recon3d_runner.run import Run
 from recon3d_runner.scene.assemble import Scene, build_scene
+from recon3d_runner.surface import vertex_colours
 from recon3d_runner.types import TexturedMesh
 
 Fact = float | int | bool | str | None
@@ -68,7 +69,7 @@ def reconstruct(request: EngineRequest, run: Run) -> EngineResult:
     prior = None
     if request.prior is not None:
         other = read_glb(request.prior)
-        prior = Prior(other.vertices, other.faces)
+        prior = Prior(other.vertices, other.faces, vertex_colours(other)[:, :3] / 255.0)
     mesh = nvdiffrec.reconstruct(scene, request.spec, rasteriser, run, prior)
     left_out = any(warning["code"] == PRIOR_UNFIT for warning in getattr(run, "warnings", []))
     facts = {} if prior is None or left_out else {"prior": request.spec.nvdiffrec.prior}

@@ -2,8 +2,8 @@
 
 The node offers one GPU of a device plugin; nobody computes on it. So the runner's image has one layer more: a
 `recon3d-runner` that takes the CPU although it is told `cuda`, and a small example (256 pixels), so that a job takes
-seconds. It is the image of both engines; it has no weights, so reconviagen ends in it with an error of its own, or dies
-as told. Operator, API, chart, queue and store are what a user gets.
+seconds. It is the image of both engines; it has no weights, so reconviagen ends in it with an error of its own, dies as
+told, or runs with a stand-in for its model. Operator, API, chart, queue and store are what a user gets.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import itertools
 import json
 import os
 import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -30,15 +31,16 @@ from kubecluster.installed import CHART, NAMESPACE, RELEASE, helm, install
 from kubecluster.node import Cluster, Right
 from PIL import Image as Picture
 
+sys.path.insert(0, str(ROOT / "tests/integration/reconviagen"))
+import stand_in
+
 FULL = "full"
 """A namespace whose store has next to no room."""
-WRAPPER = b"""#!/bin/sh
-case "$RECON3D_ENGINE $RECON3D_JOB" in "reconviagen "*'"seed":'*139*) exit 139 ;; esac
-RECON3D_DEVICE=cpu exec /opt/recon3d/bin/recon3d-runner "$@"
-"""
+PLACE = "/opt/recon3d/e2e"
 DIES = 139
 """The seed of a job whose container of reconviagen is to die at once."""
-PLACE = "/opt/recon3d/e2e"
+GENERATES = 141
+"""The seed of one whose reconviagen is to generate the example's shape, without a model."""
 VALUES = (
     "--set=licenses.nvdiffrast.acceptNonCommercial=true,licenses.reconviagen.acceptNonCommercial=true",
     f"--set=jobs.namespaces={{{NAMESPACE},{FULL}}}",
@@ -48,6 +50,14 @@ VALUES = (
     "--set=store.pvc.size=1Mi",
     "--set=api.service.type=NodePort",
 )
+WRAPPER = f"""#!/bin/sh
+case "$RECON3D_ENGINE $RECON3D_JOB" in
+"reconviagen "*'"seed":'*{DIES}*) exit 139 ;;
+"reconviagen "*'"seed":'*{GENERATES}*)
+{"".join(f"export {name}={value!r};" for name, value in stand_in.variables(f"{PLACE}/stand-in").items())}
+esac
+RECON3D_DEVICE=cpu exec /opt/recon3d/bin/recon3d-runner "$@"
+"""
 SPEC = {"input": {"builtin": "example"}, "profile": "fast", "output": {"formats": ["glb"]}}
 
 
@@ -87,8 +97,11 @@ def runner_image(folder: Path) -> Image:
     """The runner's image with the layer for tests."""
     plain = build("runner")
     image = Image("runner", f"{plain.tag}-e2e", folder / "runner.tar")
-    files = {f"{PLACE}/recon3d-runner": WRAPPER}
+    files = {f"{PLACE}/recon3d-runner": WRAPPER.encode()}
     files |= {f"{PLACE}/builtin/example/{name}": data for name, data in small_example().items()}
+    made = folder / "stand-in"
+    stand_in.make(made, ROOT / "examples/result/nvdiffrec/mesh.glb")
+    files |= {f"{PLACE}/{p.relative_to(folder)}": p.read_bytes() for p in made.rglob("*") if p.is_file()}
     environment = {"PATH": f"{PLACE}:/opt/recon3d/bin:/usr/bin:/bin", "RECON3D_BUILTIN_DIR": f"{PLACE}/builtin"}
     with_layer(plain.archive, image.archive, image.reference, files, environment)
     return image
@@ -220,11 +233,15 @@ class World:
             return f"no log: {error}"
 
     def result(self, name: str) -> dict[str, Any]:
-        """The published result.json of the job, from the store's disk."""
+        """The published result.json of the job."""
+        return self.stored(name, "result.json")
+
+    def stored(self, name: str, file: str) -> dict[str, Any]:
+        """A JSON file of the job's published result, from the store's disk."""
         folder = self.store / "jobs" / self.job(name)["metadata"]["uid"]
         current = json.loads((folder / "current").read_text()) if (folder / "current").is_file() else None
         attempt = current["attempt"] if isinstance(current, Mapping) else current
-        return dict(json.loads((folder / "attempts" / str(attempt) / "result.json").read_text()))
+        return dict(json.loads((folder / "attempts" / str(attempt) / file).read_text()))
 
     def remove(self, *names: str, namespace: str = NAMESPACE) -> None:
         for name in names:

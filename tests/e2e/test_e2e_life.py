@@ -9,7 +9,7 @@ import zipfile
 from typing import Any
 
 import pytest
-from e2e_world import DIES, FULL, NAMESPACE, ROOT, World, full_zip, seconds_between, small_zip
+from e2e_world import DIES, FULL, GENERATES, NAMESPACE, ROOT, World, full_zip, seconds_between, small_zip
 from kubecluster.client import eventually
 
 pytestmark = [pytest.mark.e2e, pytest.mark.needs("node", "images", "helm"), pytest.mark.timeout(900, func_only=True)]
@@ -36,7 +36,7 @@ def test_kubectl_apply_wait_and_the_result_is_in_the_store(world: World, figure)
     status, result = world.status("example"), world.result("example")
     assert status["phase"] == "Completed"
     assert status["summary"]["psnr"] == pytest.approx(result["summary"]["psnr"], abs=0.01)
-    assert result["provenance"]["licences_accepted"] == ["nvdiffrast", "mip-splatting", "vggt-weights"]
+    assert result["provenance"]["licences_accepted"] == ["nvdiffrast", "vggt-weights"]
     overhead = wall - float(status["summary"]["seconds"])
     figure(f"apply -> Completed {wall:.1f} s, the runner's own {status['summary']['seconds']:.1f} s: {overhead:.1f} s")
     assert status["summary"]["verdict"] in world.kubectl("get", "-n", NAMESPACE, "reconstructionjob", "example")
@@ -185,6 +185,22 @@ def test_of_both_engines_the_second_one_s_result_is_the_job_s_and_the_first_one_
     assert engines["initContainers"][-1] == "reconviagen"
     assert engines["containers"] == ["nvdiffrec"]
     world.remove("both")
+
+
+def test_of_both_engines_the_first_one_s_mesh_is_the_second_one_s_prior(world: World, figure):
+    world.submit("prior", engine="both", seed=GENERATES, nvdiffrec={"prior": "reconviagen"}, mesh={"maxFaces": 6000})
+    status = world.wait("prior", "Completed", seconds=600)
+    assert len(status["attempts"]) == 1
+    result = world.result("prior")
+    assert set(result["engines"]) == {"nvdiffrec", "reconviagen"}
+    assert {entry["verdict"] for entry in result["engines"].values()} <= {"normal", "warning"}  # of pictures this small
+    assert not {"prior_unavailable", "prior_unfit"} & {warning["code"] for warning in result["warnings"]}
+    told = {name: world.stored("prior", f"{name}/quality.json")["mesh"]["other"] for name in result["engines"]}
+    assert told["reconviagen"]["alignment_iou"] > 0.95
+    assert told["nvdiffrec"]["prior"] == "reconviagen"
+    first = result["engines"]["reconviagen"]["seconds"]
+    figure(f"{status['summary']['seconds']:.0f} s for both containers, {first:.0f} s the first")
+    world.remove("prior")
 
 
 def test_an_engine_s_container_that_dies_costs_one_run_and_no_result(world: World):

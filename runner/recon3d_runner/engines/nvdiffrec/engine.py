@@ -24,7 +24,7 @@ from recon3d_runner.engines.nvdiffrec import (
     unwrap,
 )
 from recon3d_runner.engines.nvdiffrec.gutters import gutters
-from recon3d_runner.engines.nvdiffrec.prior import Prior, hidden
+from recon3d_runner.engines.nvdiffrec.prior import Hidden, Prior, fitting
 from recon3d_runner.raster import Rasteriser, TensorRasteriser
 from recon3d_runner.run import Run
 from recon3d_runner.scene.assemble import Scene
@@ -42,7 +42,7 @@ def surface(
     with run.stage("fuse"):
         seen, prepared = plateaus.settle(scene.views, fusion.prepare_all(scene.views))
         views = [replace(view, depth=None) for view in seen] if plan.hull else seen
-        unseen = hidden(prior, seen, prepared, rasteriser, run)
+        unseen = None if prior is None else Hidden(prior, seen, prepared)
         carver = _carver(rasteriser) if unseen is None else unseen.carver(_carver(rasteriser))
         vertices, faces, _ = fusion.fuse(views, plan.voxels, run, prepared, carver)
         if len(faces) < 100:
@@ -78,8 +78,9 @@ def _carver(rasteriser: Rasteriser) -> fusion.Carver:
 def reconstruct(
     scene: Scene, spec: JobSpec, rasteriser: Rasteriser, run: Run, prior: Prior | None = None
 ) -> TexturedMesh:
-    """Run the engine on calibrated views; `prior` says what is empty where no view sees."""
+    """Run the engine on calibrated views; `prior` says what is empty, and what colour, where no view sees."""
     plan = profiles.plan(spec)
+    prior = fitting(prior, scene.views, rasteriser, run)
     vertices, faces = surface(scene, plan, rasteriser, run, prior)
     with run.stage("unwrap"):
         atlas = unwrap.unwrap(vertices, faces, scene.views, plan.texture_limit, plan.texture_size, rasteriser, run)
@@ -94,7 +95,8 @@ def reconstruct(
         run.tick(0.15)
         colour, weight = bake.gather(texels, vertices, faces, [sight for sight, _ in seen])
         run.tick(0.25)
-        colour, unseen = bake.fill(texels, faces, len(vertices), colour, weight, plan_around)
+        own = None if prior is None else prior.colours_at(vertices, vertex_normals(vertices, faces))
+        colour, unseen = bake.fill_like(own, texels, faces, len(vertices), colour, weight, plan_around)
         run.tick(0.35)
         colour, _ = texture.optimise(
             colour, [samples for _, samples in seen], plan_around, plan.texture_iterations, PRIOR, rasteriser, run

@@ -6,6 +6,7 @@ and never within SKIN behind a surface that some view's depth shows: the prior m
 not. Without depth nothing shields the surface, and the solid is the prior within the visual hull.
 
 The geometry pass flattens what no data hold; where a prior made the surface, it keeps the curvature that it finds.
+The texture takes the prior's colours where no view sees.
 """
 
 from __future__ import annotations
@@ -14,12 +15,14 @@ from dataclasses import dataclass
 
 import numpy as np
 from numba import njit
+from scipy.spatial import cKDTree
 
 from recon3d_runner.engines.inside import inside_votes
 from recon3d_runner.engines.nvdiffrec.fusion import STEEPEST, Carver, Silhouette
 from recon3d_runner.raster import Rasteriser
 from recon3d_runner.raster.cpu import project
 from recon3d_runner.run import Run
+from recon3d_runner.surface import vertex_normals
 from recon3d_runner.types import F32, F64, I32, Bool, View
 
 SKIN = 0.015
@@ -28,6 +31,8 @@ BAND = 2.0
 """Cells on both sides of the prior's surface in which distances are exact."""
 RINGS = 2
 """Of vertices over which the held part fades out."""
+NEIGHBOURS = 8
+"""Of the prior's vertices around a place, among which one has to face the same way: a thin wall has two sides."""
 
 
 PRIOR_UNFIT = "prior_unfit"
@@ -42,6 +47,8 @@ class Prior:
 
     vertices: F64
     faces: I32
+    colours: F64 | None = None
+    """(V, 3) sRGB in [0, 1] at the vertices."""
 
     def iou(self, views: list[View], rasteriser: Rasteriser, size: int = 256) -> float:
         """Return how much of the views' silhouettes it covers, all of them together."""
@@ -53,6 +60,16 @@ class Prior:
             both += int(((face >= 0) & solid).sum())
             either += int(((face >= 0) | solid).sum())
         return both / max(either, 1)
+
+    def colours_at(self, points: F64, normals: F64) -> F64 | None:
+        """(N, 3) colours of the vertices nearest to `points`, of those that face the same way where one is near."""
+        if self.colours is None:
+            return None
+        own = vertex_normals(self.vertices, self.faces)
+        _, near = cKDTree(self.vertices).query(points, k=NEIGHBOURS, workers=-1)
+        alike = (own[near] * normals[:, None]).sum(-1) > 0
+        first = np.where(alike.any(1), alike.argmax(1), 0)
+        return np.asarray(self.colours[near[np.arange(len(points)), first]])
 
 
 @njit(cache=True, nogil=True)
@@ -207,10 +224,8 @@ def _mean_of_neighbours(values: F64, faces: I32) -> F64:
     return np.asarray(total / (2 * np.maximum(count, 1)))
 
 
-def hidden(
-    prior: Prior | None, views: list[View], prepared: list[Silhouette], rasteriser: Rasteriser, run: Run
-) -> Hidden | None:
-    """Return what cuts the carved solid; nothing without a prior, and, with a warning, for one that fits no view."""
+def fitting(prior: Prior | None, views: list[View], rasteriser: Rasteriser, run: Run) -> Prior | None:
+    """Return the prior; nothing, with a warning, where it fits no view."""
     if prior is None:
         return None
     iou = prior.iou(views, rasteriser)
@@ -220,4 +235,4 @@ def hidden(
             f"The prior's silhouettes cover {100 * iou:.0f} % of the views': what no view sees is closed smoothly.",
         )
         return None
-    return Hidden(prior, views, prepared)
+    return prior

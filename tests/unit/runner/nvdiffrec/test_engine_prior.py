@@ -9,13 +9,15 @@ import numpy as np
 import pytest
 import trimesh
 from drawn_scenes import Pictures, Recorder, photograph
+from recon3d_contract.job import parse_job
 from recon3d_runner.engines.nvdiffrec import fusion, profiles
-from recon3d_runner.engines.nvdiffrec.engine import surface
+from recon3d_runner.engines.nvdiffrec.engine import reconstruct, surface
 from recon3d_runner.engines.nvdiffrec.level_set import volume
-from recon3d_runner.engines.nvdiffrec.prior import Prior, hidden, signed_distance
+from recon3d_runner.engines.nvdiffrec.prior import Hidden, Prior, fitting, signed_distance
 from recon3d_runner.quality.mesh_checks import check_mesh
 from recon3d_runner.raster import open_rasteriser
 from recon3d_runner.scene.assemble import Scene
+from recon3d_runner.surface import vertex_colours
 from recon3d_runner.types import F64, Calibration
 from scipy.spatial import cKDTree
 
@@ -85,8 +87,7 @@ def test_a_prior_that_lies_before_the_seen_surface_adds_nothing(scene: Any, run:
     box = trimesh.creation.box(bounds=[thing.vertices.min(0), thing.vertices.max(0)])
     filled = Prior(np.array(box.vertices), np.ascontiguousarray(box.faces, np.int32))
     prepared = fusion.prepare_all(pictures.truth)
-    cut = hidden(filled, pictures.truth, prepared, open_rasteriser("cpu"), run)
-    assert cut is not None
+    cut = Hidden(filled, pictures.truth, prepared)
     plain = fusion.fuse(pictures.truth, 64, run, prepared)
     with_prior = fusion.fuse(pictures.truth, 64, run, prepared, cut.carver(fusion.carve))
     assert volume(*with_prior[:2]) == pytest.approx(volume(*plain[:2]), rel=2e-3)
@@ -96,8 +97,35 @@ def test_a_prior_that_lies_before_the_seen_surface_adds_nothing(scene: Any, run:
 def test_a_prior_that_fits_no_view_is_left_out_with_a_warning(scene: Any, run: Recorder) -> None:
     thing, pictures, _ = scene
     moved = Prior(0.7 * thing.vertices, thing.faces)
-    assert hidden(moved, pictures.truth, fusion.prepare_all(pictures.truth), open_rasteriser("cpu"), run) is None
+    rasteriser = open_rasteriser("cpu")
+    assert fitting(moved, pictures.truth, rasteriser, run) is None
     assert [code for code, _ in run.warnings] == ["prior_unfit"]
+    fits = bent(thing)
+    assert fitting(fits, pictures.truth, rasteriser, run) is fits
+    assert len(run.warnings) == 1
+
+
+def test_hidden_parts_take_the_prior_s_colours_and_seen_ones_the_pictures(scene: Any, run: Recorder) -> None:
+    thing, pictures, _ = scene
+    plain = bent(thing)
+    faded = Prior(plain.vertices, plain.faces, 0.06 + 0.8 * thing.paint(plain.vertices))
+    spec = parse_job({"profile": "fast", "nvdiffrec": {"resolution": 96}, "mesh": {"maxFaces": 6000}})
+    truth, _ = trimesh.sample.sample_surface(trimesh.Trimesh(thing.vertices, thing.faces), 8_000, seed=0)
+    low, high = thing.vertices.min(0), thing.vertices.max(0)
+    cell = (truth - low) / (high - low) * (9, 7, 6)
+    outside = ((cell < 0.01) | (cell > np.array([8.99, 6.99, 5.99]))).any(1)
+    sides = ~outside & (cell[:, 2] > 1.5) & (cell[:, 2] < 4.01) & (np.abs(cell[:, 1] - 3.5) > 1.2)
+
+    def errors(prior: Prior) -> tuple[float, float]:
+        calibration = Calibration(pictures.setup.fov, 1.0, 1.0, None, None)
+        mesh = reconstruct(Scene(pictures.truth, calibration, {}), spec, open_rasteriser("cpu"), run, prior)
+        _, nearest = cKDTree(mesh.vertices).query(truth)
+        off = np.abs(vertex_colours(mesh)[nearest] / 255 - thing.paint(truth)).mean(1)
+        return float(off[sides].mean()), float(off[outside].mean())
+
+    without, with_colours = errors(plain), errors(faded)
+    assert with_colours[0] < 0.4 * without[0]
+    assert with_colours[1] == pytest.approx(without[1], abs=0.003)
 
 
 def test_distances_are_exact_near_the_surface() -> None:
