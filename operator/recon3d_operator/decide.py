@@ -16,12 +16,12 @@ from recon3d_contract.errors import Code, Recon3dError
 from recon3d_contract.phases import TERMINAL, Phase, advance
 
 from recon3d_operator import report
-from recon3d_operator.model import Decision, Event, Object, Observed, deletion_time, is_terminal
+from recon3d_operator.model import Decision, Event, Object, Observed, deletion_time
 from recon3d_operator.rules import conditions, deadline, queue, retry, ttl
 from recon3d_operator.rules.admission import refused_job
 from recon3d_operator.rules.cancel import Cancellation, cancellation, is_late
 from recon3d_operator.rules.conditions import ACCEPTED, QUOTA_RESERVED, RUNNER_READY, SUCCEEDED, Fact
-from recon3d_operator.rules.outcome import Outcome, outcome, started_at
+from recon3d_operator.rules.outcome import Outcome, has_ended, outcome, started_at
 from recon3d_operator.settings import Settings
 from recon3d_operator.times import parse, stamp
 
@@ -34,7 +34,7 @@ def decide(seen: Observed, settings: Settings, now: float) -> Decision:
 
 
 def _over(seen: Observed, now: float) -> Decision:
-    leftovers = tuple(pod for pod in seen.pods if not is_terminal(pod) and deletion_time(pod) is None)
+    leftovers = tuple(pod for pod in seen.pods if not has_ended(pod) and deletion_time(pod) is None)
     end = ttl.delete_at(seen.spec, seen.status)
     if end is not None and now >= end:
         return Decision(seen.status, delete=leftovers, remove_job=True)

@@ -64,13 +64,16 @@ def runner_state(pod: Mapping[str, Any]) -> Mapping[str, Any]:
     return {}
 
 
+def has_ended(pod: Mapping[str, Any]) -> bool:
+    """Whether the run is over: the container's end is told a moment before the Pod's own phase."""
+    return is_terminal(pod) or "terminated" in runner_state(pod)
+
+
 def outcome(pod: Mapping[str, Any], job_uid: str) -> Outcome | None:
     """Return how the Pod's run ended; None while it goes on."""
-    state = runner_state(pod)
-    ended = state.get("terminated")
-    if not ended and not is_terminal(pod):
+    if not has_ended(pod):
         return None
-    ended = ended or {}
+    ended = runner_state(pod).get("terminated") or {}
     code = ended.get("exitCode")
     summary = read_summary(str(ended.get("message") or ""), job_uid)
     if summary is not None and (lost := _lost(pod, ended, summary)) is None:

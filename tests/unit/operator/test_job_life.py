@@ -196,6 +196,20 @@ def test_a_job_that_waited_too_long_fails(world):
     assert world.status("chair")["error"]["details"]["limit"] == "deadlines.queueSeconds"
 
 
+def test_a_pod_whose_container_has_ended_is_kept_with_its_log(world):
+    """The kubelet tells the container's end first, and the Pod's own phase a moment later."""
+    world.submit("chair")
+    world.run("chair")
+    ended = {"exitCode": 0, "message": world.summary("chair"), "finishedAt": "2026-01-01T00:01:00Z"}
+    state = [{"name": "runner", "state": {"terminated": ended}}]
+    world.report("chair", {"phase": "Running", "containerStatuses": state})
+    world.cluster.settle()
+    world.work()
+    assert world.phase("chair") == "Completed"
+    (pod,) = world.pods("chair")
+    assert "deletionTimestamp" not in pod["metadata"]
+
+
 def test_a_finished_job_is_deleted_after_its_time(world):
     world.submit("chair", ttlSecondsAfterFinished=100)
     world.run("chair")
