@@ -19,6 +19,8 @@ MAKER = Path(__file__).resolve().parent.parent / "examples/make_input.py"
 CASES = {
     "example": "--object example",
     "finbox": "--object finbox --seed 1 --fov 45 --dist 2.6 --depth black-near",
+    "carton": "--object carton --seed 21 --fov 36 --dist 2.9 --depth white-near",
+    "carton-wide": "--object carton --seed 22 --fov 48 --dist 2.3 --depth black-near",
     "knot": "--object knot --seed 2 --fov 40 --dist 2.0 --depth white-near",
     "pretzel": "--object pretzel --seed 3 --fov 30 --dist 2.6 --depth metric16",
     "mug": "--object mug --seed 4 --fov 50 --dist 1.9 --depth white-near",

@@ -24,6 +24,7 @@ import open3d as o3d
 import trimesh
 from mathutils import Matrix
 from PIL import Image
+from scipy.spatial.transform import Rotation
 from skimage.metrics import structural_similarity
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "examples"))
@@ -46,10 +47,10 @@ class Surface:
             o3d.core.Tensor(np.asarray(vertices, np.float32)), o3d.core.Tensor(np.asarray(faces, np.uint32))
         )
 
-    def nearest(self, points: np.ndarray) -> np.ndarray:
-        """(N, 3) the closest points of the surface."""
+    def nearest(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(N, 3) the closest points of the surface, and its normals there."""
         found = self._scene.compute_closest_points(o3d.core.Tensor(points.astype(np.float32)))
-        return found["points"].numpy().astype(np.float64)
+        return found["points"].numpy().astype(np.float64), found["primitive_normals"].numpy().astype(np.float64)
 
     def distance(self, points: np.ndarray) -> np.ndarray:
         """(N,) distances to the surface."""
@@ -67,36 +68,48 @@ class Surface:
         return seen
 
 
-def similarity(source: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """(4, 4) the rotation, uniform scale and shift that take source points to target points best."""
-    a, b = source - source.mean(0), target - target.mean(0)
-    u, d, vt = np.linalg.svd(b.T @ a)
-    flip = np.diag([1, 1, np.sign(np.linalg.det(u @ vt))])
-    scale = (d * np.diag(flip)).sum() / (a**2).sum()
-    out = np.eye(4)
-    out[:3, :3] = scale * u @ flip @ vt
-    out[:3, 3] = target.mean(0) - out[:3, :3] @ source.mean(0)
-    return out
-
-
 def moved(points: np.ndarray, transform: np.ndarray) -> np.ndarray:
     """(N, 3) transformed points."""
     return points @ transform[:3, :3].T + transform[:3, 3]
 
 
-def align(got: Surface, truth: Surface) -> np.ndarray:
-    """(4, 4) from the result's frame to the truth's: same axes at first, then the nearest nine tenths of points."""
+def align(got: Surface, truth: Surface, eyes: list[np.ndarray], slack: float) -> np.ndarray:
+    """(4, 4) from the result's frame to the truth's: same axes at first, then the nearest nine tenths of points.
+
+    Of what the inputs see, and both ways: from the result alone a sheet that is too small fits as well as the true one.
+    """
     spans = [np.linalg.norm(np.ptp(s.points, axis=0)) for s in (truth, got)]
-    start = np.diag([spans[0] / spans[1]] * 3 + [1.0])
-    start[:3, 3] = truth.points.mean(0) - moved(got.points, start).mean(0)
-    points, transform = got.points[::5], start
-    for _ in range(40):
-        here = moved(points, transform)
-        there = truth.nearest(here)
-        gap = np.linalg.norm(here - there, axis=1)
-        keep = gap <= np.quantile(gap, 0.9)
-        transform = similarity(points[keep], there[keep])
+    transform = np.diag([spans[0] / spans[1]] * 3 + [1.0])
+    transform[:3, 3] = truth.points.mean(0) - moved(got.points, transform).mean(0)
+    ours, theirs = got.points[::5], truth.points[::5]
+    ours = ours[truth.visible(truth.nearest(moved(ours, transform))[0], eyes, slack)]
+    theirs = theirs[truth.visible(theirs, eyes, slack)]
+    for _ in range(20):
+        here = moved(ours, transform)
+        there, across = truth.nearest(here)
+        found, upright = got.nearest(moved(theirs, np.linalg.inv(transform)))
+        upright = upright @ transform[:3, :3].T / np.cbrt(np.linalg.det(transform[:3, :3]))
+        pairs = [(here, there, across), (moved(found, transform), theirs, upright)]
+        transform = step([closer(*pair) for pair in pairs]) @ transform
     return transform
+
+
+def closer(here: np.ndarray, there: np.ndarray, normals: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The pairs of which neither place is far from the other: nine in ten."""
+    gap = np.linalg.norm(here - there, axis=1)
+    keep = gap <= np.quantile(gap, 0.9)
+    return here[keep], there[keep], normals[keep]
+
+
+def step(pairs: list[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> np.ndarray:
+    """(4, 4) the small similarity that takes points best to the planes through the others."""
+    here, there, normals = (np.concatenate(part) for part in zip(*pairs, strict=True))
+    rows = np.column_stack([(here * normals).sum(1), np.cross(here, normals), normals])
+    change = np.linalg.lstsq(rows, ((there - here) * normals).sum(1), rcond=None)[0]
+    out = np.eye(4)
+    out[:3, :3] = (1 + change[0]) * Rotation.from_rotvec(change[1:4]).as_matrix()
+    out[:3, 3] = change[4:]
+    return out
 
 
 def f_score(ours: np.ndarray, theirs: np.ndarray, threshold: float) -> float:
@@ -110,13 +123,13 @@ def geometry(mesh: trimesh.Trimesh, case: Path, meta: dict[str, Any]) -> tuple[d
     true = trimesh.load(case / "truth/mesh.ply", process=False)
     diagonal = float(np.linalg.norm(true.bounds[1] - true.bounds[0]))
     truth, raw = Surface(true.vertices, true.faces), Surface(mesh.vertices, mesh.faces)
-    transform = align(raw, truth)
-    got = Surface(moved(mesh.vertices, transform), mesh.faces)
-    ours, theirs = truth.distance(got.points), got.distance(truth.points)
     eyes = [np.array(pose)[:3, 3] for pose in meta["views"].values()]
     slack = 0.002 * diagonal
+    transform = align(raw, truth, eyes, slack)
+    got = Surface(moved(mesh.vertices, transform), mesh.faces)
+    ours, theirs = truth.distance(got.points), got.distance(truth.points)
     seen_truth = truth.visible(truth.points, eyes, slack)
-    seen_ours = truth.visible(truth.nearest(got.points), eyes, slack)
+    seen_ours = truth.visible(truth.nearest(got.points)[0], eyes, slack)
     scale = float(np.cbrt(np.linalg.det(transform[:3, :3])))
     turn = (np.trace(transform[:3, :3]) / scale - 1) / 2
     welded = trimesh.Trimesh(mesh.vertices, mesh.faces, process=True)

@@ -79,6 +79,16 @@ def finbox(rng: np.random.Generator, lit: bool) -> Solid:
     return without(union(parts), [box((0.12, 0.1, 0.16), skin, (x, 0.15, 0.33)) for x in (-0.1, 0.12)])
 
 
+def carton(rng: np.random.Generator, lit: bool) -> Solid:
+    """A printed box with one thin fin that has a hole: what all views together see nearly all of."""
+    skin = _paint(rng, lit, "print")
+    x, y, z = rng.uniform(0.5, 0.9), rng.uniform(0.35, 0.6), rng.uniform(0.3, 0.5)
+    tall, thick = rng.uniform(0.15, 0.3), rng.uniform(0.012, 0.02)
+    fin = box((0.7 * x, thick, tall + 0.1), skin, (0, rng.uniform(-0.2, 0.2) * y, z / 2 + tall / 2 - 0.05))
+    hole = box((0.2 * x, 1.0, 0.4 * tall), skin, (rng.uniform(-0.1, 0.1), 0, z / 2 + 0.55 * tall))
+    return without(union([box((x, y, z), skin), fin]), [hole])
+
+
 def knot(rng: np.random.Generator, lit: bool) -> Solid:
     """A trefoil tube: genus one, much of it hidden behind itself."""
     t = np.linspace(0, 2 * math.pi, 361)
@@ -216,6 +226,6 @@ SHAPES: dict[str, Shape] = {
     "example": lambda _rng, lit: robot(lit),
     **{
         shape.__name__: shape
-        for shape in (finbox, knot, pretzel, mug, steps, spikes, pieces, column, pebble, sheet, gear)
+        for shape in (finbox, carton, knot, pretzel, mug, steps, spikes, pieces, column, pebble, sheet, gear)
     },
 }
