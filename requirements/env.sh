@@ -51,7 +51,9 @@ find_python() {
     command -v "$PYTHON"
     return
   fi
-  for name in ${wanted:+"python$wanted"} python3 python3.13 python3.12 python3.11 python3.14 python; do
+  # pyenv's shim starts only what was chosen for the folder; its interpreters themselves always start.
+  for name in ${wanted:+"python$wanted" "${PYENV_ROOT:-$HOME/.pyenv}/versions/$wanted".*/bin/python} \
+    python3 python3.13 python3.12 python3.11 python3.14 python; do
     if command -v "$name" >/dev/null && usable "$name"; then command -v "$name"; return; fi
   done
   local found
