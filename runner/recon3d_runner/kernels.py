@@ -11,6 +11,7 @@ private folder, and a processor that lacks an instruction set compiles its own a
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import json
 import os
 import shutil
@@ -83,7 +84,10 @@ def compile_into(folder: Path, kept: Path | None = None) -> None:
     place.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as temporary:
         inputs = _small_inputs(Path(temporary))
-        _run(inputs[0], place)  # most are compiled here, once
+        mesh = _run(inputs[0], place)  # most are compiled here, once
+        if importlib.util.find_spec("spconv") is not None:  # the image of ReconViaGen
+            command = [sys.executable, "-m", "recon3d_runner.engines.reconviagen.rehearse", str(inputs[0]), str(mesh)]
+            subprocess.run(command, env=_environment(place), check=True, stdout=sys.stderr)
         with ThreadPoolExecutor() as pool:
             list(pool.map(lambda source: _run(source, place), inputs[1:]))
     if place != folder:
@@ -92,18 +96,26 @@ def compile_into(folder: Path, kept: Path | None = None) -> None:
             shutil.rmtree(old)
 
 
-def _run(source: Path, place: Path) -> None:
-    environment = {**os.environ, **target(), "NUMBA_CACHE_DIR": str(place)}
+def _environment(place: Path) -> dict[str, str]:
+    return {**os.environ, **target(), "NUMBA_CACHE_DIR": str(place)}
+
+
+def _run(source: Path, place: Path) -> Path:
+    """Return the mesh that the run made."""
     out = source.with_suffix(".out")
     command = [str(Path(sys.executable).parent / "recon3d-runner"), "run", str(source), "--out", str(out)]
     small = [part for setting in _SMALL for part in ("--set", setting)]
     done = subprocess.run(
-        [*command, "--profile", "fast", "--device", "cpu", *small], env=environment, check=False, stdout=sys.stderr
+        [*command, "--profile", "fast", "--device", "cpu", *small],
+        env=_environment(place),
+        check=False,
+        stdout=sys.stderr,
     )
     error = json.loads((out / "result.json").read_text()).get("error")
     # So small a picture may be judged a failure; its kernels are compiled by then.
     if done.returncode and (error or {}).get("code") != "QUALITY_BELOW_THRESHOLD":
         raise SystemExit(f"kernels: the run of {source.name} failed: {error}")
+    return out / "nvdiffrec/mesh.glb"
 
 
 def _small_inputs(folder: Path) -> list[Path]:

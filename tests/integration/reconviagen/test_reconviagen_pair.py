@@ -16,8 +16,10 @@ import stand_in
 from PIL import Image
 from recon3d_contract.result import Result
 from recon3d_contract.store import FolderStore
+from recon3d_runner.engines.reconviagen.rehearse import rehearse
 
 ROOT = Path(__file__).parents[3]
+MESH = ROOT / "examples/result/nvdiffrec/mesh.glb"
 UID = "0b6e2f1c-7d0a-4a53-9d0e-1f0c1c1d2e3f"
 SPEC = {"engine": "both", "profile": "fast", "mesh": {"maxFaces": 6000}, "nvdiffrec": {"prior": "reconviagen"}}
 
@@ -35,7 +37,7 @@ def views(tmp_path: Path) -> Path:
 
 @pytest.mark.timeout(900)
 def test_what_the_first_container_leaves_is_the_second_one_s_prior(views: Path, tmp_path: Path) -> None:
-    stand_in.make(tmp_path / "stand-in", ROOT / "examples/result/nvdiffrec/mesh.glb")
+    stand_in.make(tmp_path / "stand-in", MESH)
     (tmp_path / "parts").mkdir()
     (tmp_path / "scratch").mkdir()
     kept = {key: value for key, value in os.environ.items() if not key.startswith("RECON3D_")}
@@ -70,3 +72,9 @@ def test_what_the_first_container_leaves_is_the_second_one_s_prior(views: Path, 
             told[engine] = json.loads(file.read())["mesh"]["other"]
     assert told["reconviagen"]["alignment_iou"] > 0.95
     assert told["nvdiffrec"]["prior"] == "reconviagen"
+
+
+def test_what_comes_after_the_model_is_rehearsed_without_it(views: Path) -> None:
+    made = rehearse(views, MESH)
+    assert float(made.facts["alignment_iou"] or 0) > 0.95
+    assert len(made.mesh.faces) <= 4000

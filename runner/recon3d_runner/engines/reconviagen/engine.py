@@ -58,7 +58,6 @@ class Outcome:
 
 def reconstruct(scene: Scene, spec: JobSpec, rasteriser: Rasteriser, run: Run, home: Path, device: str) -> Outcome:
     """Run the engine on calibrated views."""
-    plan = profiles.plan(spec)
     settings = spec.reconviagen
     versions = _versions(home, run)
     with run.stage("generate"):
@@ -68,6 +67,14 @@ def reconstruct(scene: Scene, spec: JobSpec, rasteriser: Rasteriser, run: Run, h
         made = generate(model, scene.views, settings, seed, run)
         del model  # its memory is the texture pass's now
         run.tick(1.0)
+    return complete(made, scene, spec, rasteriser, run, versions)
+
+
+def complete(
+    made: Generated, scene: Scene, spec: JobSpec, rasteriser: Rasteriser, run: Run, versions: dict[str, str]
+) -> Outcome:
+    """Make a result of what the model generated; `versions` says what that was."""
+    plan = profiles.plan(spec)
     with run.stage("align"):
         vertices, faces, own = _closed(made, plan.faces, CELLS[spec.profile])
         run.tick(0.2)
