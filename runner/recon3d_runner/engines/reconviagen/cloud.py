@@ -155,12 +155,17 @@ def mismatches(
 def nearest(
     place: F64, points: F64, origin: F64, step: float, closest: I32, start: I32, members: I32
 ) -> tuple[int, float]:
-    """The nearest of `points` to `place`, of those in and around the closest cell that has any; and how far it is."""
+    """The nearest of `points` to `place`, and how far it is; beyond half a cell perhaps one not much farther.
+
+    Looked at is what lies in the place's own cell and around it, or in and around the closest cell that has any.
+    """
     i, _ = _cell(place[0], origin[0], step)
     j, _ = _cell(place[1], origin[1], step)
     k, _ = _cell(place[2], origin[2], step)
     flat = closest[i, j, k]
-    i, j, k = flat // (GRID * GRID), flat // GRID % GRID, flat % GRID
+    a, b, c = flat // (GRID * GRID), flat // GRID % GRID, flat % GRID
+    if max(abs(a - i), abs(b - j), abs(c - k)) > 1:
+        i, j, k = a, b, c
     best, found = np.inf, -1
     for a in range(max(i - 1, 0), min(i + 2, GRID)):
         for b in range(max(j - 1, 0), min(j + 2, GRID)):

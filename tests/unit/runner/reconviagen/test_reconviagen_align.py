@@ -8,10 +8,12 @@ import pytest
 from drawn_scenes import Recorder
 from made_meshes import generated, made
 from recon3d_runner.engines.reconviagen.align import align
+from recon3d_runner.engines.reconviagen.cloud import cloud, nearest
 from recon3d_runner.engines.reconviagen.observed import outline, sights
 from recon3d_runner.engines.reconviagen.refine import Shape, refine
 from recon3d_runner.engines.reconviagen.similarity import Similarity, axis_turns, rotation_of, spread_rotations
 from recon3d_runner.raster import open_rasteriser
+from scipy.spatial import cKDTree
 
 
 def test_there_are_24_axis_turns() -> None:
@@ -51,7 +53,21 @@ def test_an_outline_is_known_to_a_fraction_of_a_pixel() -> None:
     assert np.sign(distance[np.abs(exact) > 1]).tolist() == np.sign(exact[np.abs(exact) > 1]).tolist()
 
 
-@pytest.mark.parametrize(("number", "depth"), [(3, True), (2, False)])
+def test_the_nearest_point_is_found_where_the_surface_is_near_and_one_not_much_farther_elsewhere() -> None:
+    thing = made(5)
+    found = cloud(thing.vertices, thing.faces)
+    places = np.random.default_rng(0).normal(size=(5000, 3)) * 0.6
+    exact, _ = cKDTree(found.points).query(places)
+    grid = (found.origin, found.step, found.closest, found.start, found.members)
+    distance = np.array([nearest(place, found.points, *grid)[1] for place in places])
+    close = exact < found.step / 2
+    assert close.sum() > 10
+    assert np.allclose(distance[close], exact[close])
+    assert (distance < exact + 2 * found.step).all()
+
+
+# Of 27, a body of revolution, the paint alone tells the turn.
+@pytest.mark.parametrize(("number", "depth"), [(27, True), (2, False)])
 def test_a_deformed_mesh_is_brought_back(number: int, depth: bool) -> None:
     thing = made(number)
     row = bench_alignment.measure(thing, bench_alignment.photograph(thing, depth), number, open_rasteriser("cpu"))
