@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 from recon3d_contract import layout
@@ -17,6 +18,9 @@ from recon3d_runner.surface import vertex_colours, vertex_normals
 from recon3d_runner.types import F64, TexturedMesh
 
 __all__ = ["export_mesh", "read_glb", "write_glb", "write_obj", "write_ply"]
+
+LINES: Final = 4096
+"""Of a text file that are formatted at once."""
 
 
 def export_mesh(mesh: TexturedMesh, out: Path, formats: Sequence[str] = ("glb", "obj", "ply")) -> list[Path]:
@@ -74,7 +78,9 @@ def write_obj(mesh: TexturedMesh, out: Path) -> None:
 
 
 def _lines(pattern: str, rows: F64 | np.ndarray[tuple[int, ...], np.dtype[np.int32]]) -> str:
-    return (pattern * len(rows)) % tuple(rows.ravel().tolist())
+    """A line a row. Some at a time: one great formatting would keep the interpreter's lock from all other threads."""
+    pieces = (rows[at : at + LINES] for at in range(0, len(rows), LINES))
+    return "".join((pattern * len(piece)) % tuple(piece.ravel().tolist()) for piece in pieces)
 
 
 def write_ply(mesh: TexturedMesh, path: Path) -> None:

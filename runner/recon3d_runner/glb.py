@@ -17,7 +17,7 @@ from typing import Any, Final
 import numpy as np
 from PIL import Image
 
-from recon3d_runner.png import encode
+from recon3d_runner.png import SIGNATURE, decode, encode
 from recon3d_runner.surface import split_at_seams, vertex_normals
 from recon3d_runner.types import F64, I32, U8, Bool, TexturedMesh
 
@@ -144,6 +144,8 @@ class Shape:
 
     def texture(self) -> U8:
         """Decode the picture."""
+        if bytes(self.picture[:8]) == SIGNATURE:
+            return decode(self.picture)
         with Image.open(io.BytesIO(self.picture)) as image:
             return np.array(image if image.mode == "RGB" else image.convert("RGB"))
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-from PIL import Image
 from recon3d_contract import layout
 
 from recon3d_runner import png
@@ -77,7 +76,8 @@ def write_previews(
             image, path = render_textured(mesh, camera, SIZE, levels=levels).rgb, layout.textured_preview(name)
         else:
             image, path = render_wireframe(mesh, camera, SIZE), layout.wireframe_preview(name)
-        Image.fromarray(to_u8(image)).save(out / path, compress_level=6)
+        # Pillow would hold the interpreter's lock while it compresses, and others wait.
+        (out / path).write_bytes(png.encode(to_u8(image), 6))
         return Path(path)
 
     all_cameras = preview_cameras(mesh, cameras)

@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
+from recon3d_runner.comparison import shrink
 from recon3d_runner.engines.nvdiffrec import bake
 from recon3d_runner.engines.nvdiffrec.sight import SHY, Sight, look
 from recon3d_runner.raster import Rasteriser
@@ -23,14 +24,7 @@ MIN_SHARE = 0.02
 
 
 def _shrink(image: F32, size: int) -> F32:
-    k = image.shape[0] // size
-    if k <= 1:
-        return image
-    total = np.zeros((size, size) + image.shape[2:], np.float32)
-    for j in range(k):  # strided sums: a mean over two axes takes ten times as long
-        for i in range(k):
-            total += image[j::k, i::k]
-    return np.asarray(total / np.float32(k * k), np.float32)
+    return image if image.shape[0] // size <= 1 else shrink(image, size)
 
 
 def leave_one_out(

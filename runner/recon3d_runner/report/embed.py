@@ -10,6 +10,7 @@ from typing import Final
 import numpy as np
 from PIL import Image, features
 
+from recon3d_runner import png
 from recon3d_runner.comparison import shrink, white_border
 from recon3d_runner.surface import split_at_seams, vertex_normals
 from recon3d_runner.types import F32, F64, U8, TexturedMesh
@@ -23,12 +24,11 @@ UNSEEN_COLOUR: Final = np.array([219, 23, 140], np.uint8)
 
 
 def data_uri(pixels: U8, *, quality: int = 88, lossless: bool = False) -> str:
-    """An image, (H, W, 3) or (H, W), as a data URI: WebP where Pillow has it, else JPEG or PNG."""
-    data = io.BytesIO()
-    image = Image.fromarray(pixels)
+    """An image, (H, W, 3) or (H, W), as a data URI: PNG where lossless, else WebP where Pillow has it, else JPEG."""
+    data = io.BytesIO(png.encode(pixels, 9) if lossless else b"")
+    kind, image = "png", Image.fromarray(pixels)
     if lossless:
-        image.save(data, "PNG", optimize=True)
-        kind = "png"
+        pass
     elif features.check("webp"):
         image.save(data, "WEBP", quality=quality, method=4)
         kind = "webp"
