@@ -46,11 +46,11 @@ Fact = float | int | bool | str | None
 MANY = 8
 """Cores from which on the previews are drawn beside the evaluation: on fewer it would only take more memory."""
 
-VERSIONS = ("numpy", "numba", "scipy", "scikit-image", "pillow")
+VERSIONS = ("numpy", "numba", "scipy", "pillow")
 
 
-def reconstruct(request: EngineRequest, run: Run) -> EngineResult:
-    """Run `request.engine` from the checked input to a complete result folder.
+def reconstruct(request: EngineRequest, run: Run, begun: Future[Scene] | None = None) -> EngineResult:
+    """Run `request.engine` from the checked input to a complete result folder. begun: its scene, where that is.
 
     Raises Recon3dError (INCONSISTENT_VIEWS ...), FloatingPointError where a pass diverges, OSError for disks.
     """
@@ -58,7 +58,7 @@ def reconstruct(request: EngineRequest, run: Run) -> EngineResult:
         reconviagen.require_device(request.device, os.environ)
     with ThreadPoolExecutor(1) as aside:
         opening = aside.submit(_open, request.device)
-        scene = build_scene(request.input_dir, request.spec, run)
+        scene = build_scene(request.input_dir, request.spec, run) if begun is None else begun.result()
         rasteriser = opening.result()
     if request.engine == reconviagen.ENGINE:
         # By name: it needs packages that an image without that engine may lack.

@@ -14,7 +14,7 @@ from recon3d_contract.inputs import InputManifest
 from recon3d_contract.result import InputRecord, Provenance
 from recon3d_contract.spec import JobSpec
 
-PACKAGES: Final = ("recon3d", "torch", "numpy", "numba", "scipy", "scikit-image", "pillow", "trimesh", "pydantic")
+PACKAGES: Final = ("recon3d", "torch", "numpy", "numba", "scipy", "pillow", "trimesh", "pydantic")
 # What decides which code numerical libraries choose, most telling first.
 _FEATURES: Final = ("avx512f", "avx2", "fma", "avx", "sse4_2", "sve", "asimd")
 

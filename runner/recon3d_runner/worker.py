@@ -155,24 +155,26 @@ def check_passes(engine: str, seconds: Mapping[str, float]) -> None:
 def work(raw: dict[str, Any], events: Events) -> None:
     """Run the engine that `raw` asks for."""
     engines.require(raw["engine"])
-    with ThreadPoolExecutor(1) as aside:
-        choosing = aside.submit(_choose, raw["device"], raw["engine"])
-        # By name: the pipeline needs numerical libraries, and this module is imported where there are none.
-        reconstruct = importlib.import_module("recon3d_runner.pipeline").reconstruct
-        choice = choosing.result()
-    run = PipeRun(events)
+    run, spec, source = PipeRun(events), parse_job(raw["spec"]), Path(raw["input_dir"])
+    aside = ThreadPoolExecutor(2)  # nobody waits for it where a device is refused: this process just ends
+    # To load what a GPU needs takes seconds, and nothing asks for it before the views are calibrated.
+    choosing = aside.submit(_choose, raw["device"], raw["engine"])
+    # By name: the pipeline needs numerical libraries, and this module is imported where there are none.
+    pipeline = importlib.import_module("recon3d_runner.pipeline")
+    scene = aside.submit(pipeline.build_scene, source, spec, run)
+    choice = choosing.result()
     if choice.why is not None:
         run.warn("cpu_used", f"The CPU is used. {choice.why}")
     request = EngineRequest(
         engine=raw["engine"],
-        spec=parse_job(raw["spec"]),
+        spec=spec,
         device=choice.device,
-        input_dir=Path(raw["input_dir"]),
+        input_dir=source,
         out_dir=Path(raw["out_dir"]),
         manifest=raw["manifest"],
         prior=Path(raw["prior"]) if raw.get("prior") else None,
     )
-    result = reconstruct(request, run)
+    result = pipeline.reconstruct(request, run, scene)
     check_passes(request.engine, run.seconds)
     events.send("result", result={**result_json(result, run), "device": request.device})
 

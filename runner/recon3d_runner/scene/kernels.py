@@ -145,11 +145,13 @@ def touch(
     ray: bool,
     window: float,
     limit: float,
+    part: int,
+    parts: int,
     best: F64,
     owner: I64,
     outside: F64,
 ) -> None:
-    """Fold all points into the support of the target's outline.
+    """Fold one of `parts` parts of each view's points into the support of the target's outline.
 
     best (M,): the largest signed distance along the outline's normal, in pixels; owner (M,): the point that has it.
     outside (n,): how many of a view's points stick out of the silhouette by more than `limit`.
@@ -158,7 +160,8 @@ def touch(
     for i in range(len(start) - 1):
         if i == target:
             continue
-        for k in range(start[i], start[i + 1]):
+        count = start[i + 1] - start[i]
+        for k in range(start[i] + count * part // parts, start[i] + count * (part + 1) // parts):
             p = lift(points[k, 0], points[k, 1], points[k, 2] + offsets[int(points[k, 3])], focal, a, b, ray)
             p = move(p, turn[i], shift[i])
             if p[2] <= 0.0:

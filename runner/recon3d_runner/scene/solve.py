@@ -9,9 +9,10 @@ Huber's inside a gate of a few times the scale, which shrinks (as in trimmed ICP
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from functools import cache
+from functools import cache, reduce
 
 import numpy as np
 from recon3d_contract.conventions import VIEWS
@@ -36,7 +37,15 @@ PRIOR_WEIGHT = 10.0
 """Of an offset's standard deviation under rounding, against residuals that weigh 1000 in all, kind by kind."""
 LEAST_VARIANCE = 0.01
 """Square pixels; residuals are never taken to be better than that."""
+PARTS = 2
+"""Of the points that are folded into one outline: with six views a dozen threads have work."""
 UNSHIFTED = (0.0,) * (PLATEAUS * len(VIEWS))
+
+
+Touched = tuple[F64, I64, F64]
+"""Of one view's outline: how far out the points reach, which they are, and of each view how many lie outside."""
+Normal = tuple[F64, F64, F64]
+"""A normal matrix, its right side, and the sums of weights and of weighted squares."""
 
 
 @cache
@@ -117,13 +126,20 @@ class Problem:
         )  # fmt: skip
         return sums, histogram
 
-    def _touch(self, h: Hypothesis, limit: float, j: int) -> tuple[F64, I64, F64]:
+    def _touches(self, h: Hypothesis, limit: float) -> Callable[[], list[Touched]]:
+        """Begin to fold all points into every view's outline, in PARTS of them side by side; then wait for that."""
+        jobs = [
+            [pool().submit(self._touch, h, limit, j, part) for part in range(PARTS)] for j in range(len(self.sights))
+        ]
+        return lambda: [reduce(_further, (job.result() for job in view)) for view in jobs]
+
+    def _touch(self, h: Hypothesis, limit: float, j: int, part: int) -> Touched:
         s = self.sights[j]
         best, owner = np.full(len(s.outline), -REACH), np.full(len(s.outline), -1, np.int64)
         outside = np.zeros(len(self.sights))
         kernels.touch(
             self.points, self.start, self.turn[j], self.shift[j], j, s.outline, s.nearest, s.inside,
-            *self._camera(h), self.window, limit, best, owner, outside,
+            *self._camera(h), self.window, limit, part, PARTS, best, owner, outside,
         )  # fmt: skip
         return best, owner, outside
 
@@ -132,17 +148,14 @@ class Problem:
         n = len(self.sights)
         limit = HIDDEN * scale
 
-        def one(j: int) -> tuple[F64, I64, F64, F64]:
-            sums, histogram = self._depth_cost(h, scale, limit, j)
-            best, _, outside = self._touch(h, limit, j)
-            return sums, histogram, best**2 / (best**2 + scale**2), outside
-
-        parts = list(pool().map(one, range(n)))
+        touching = self._touches(h, limit)
+        parts = list(pool().map(lambda j: self._depth_cost(h, scale, limit, j), range(n)))
+        touched = touching()
         # (n, n): source view i, target view j.
         rho, seen, front = np.stack([p[0] for p in parts], 1).transpose(2, 0, 1)
         points, sparse = np.diff(self.start)[:, None], np.diff(self.sparse_start)[:, None]
-        lost = np.stack([p[3] for p in parts], 1) / np.maximum(points, 1)
-        sil = [p[2] for p in parts]
+        lost = np.stack([outside for _, _, outside in touched], 1) / np.maximum(points, 1)
+        sil = [best**2 / (best**2 + scale**2) for best, _, _ in touched]
         edges = int(sum(map(len, sil)))
         # Where hardly two views share a surface (a box), the few pixels that seem to must not decide.
         d = rho.sum() / max(1.0, seen.sum(), LEAST_SHARED * (n - 1) * sparse.sum())
@@ -165,33 +178,36 @@ class Problem:
         # Far from the answer, surfaces are matched to the wrong ones: then silhouettes alone decide.
         with_depth = scale <= DEPTH_SCALE or not any(len(s.outline) for s in self.sights)
 
-        def one(j: int) -> F64:
-            s = self.sights[j]
-            # The normal matrix, its right side, and the weights' sums, for outlines and for depth.
-            out = np.zeros((2, 3 + m, 3 + m + 2))
-            _, owner, _ = self._touch(h, HIDDEN * scale, j)
-            parts = [(np.zeros((3 + m, 3 + m)), np.zeros(3 + m), np.zeros(2)) for _ in range(2)]
-            equations.touch_normal(
-                self.points, self.start, self.turn[j], self.shift[j], s.outline, s.code.shape[0],
-                *self._camera(h), owner, HIDDEN * scale, scale, *parts[0],
-            )  # fmt: skip
+        def depth(j: int) -> Normal:
+            s, out = self.sights[j], (np.zeros((3 + m, 3 + m)), np.zeros(3 + m), np.zeros(2))
             if with_depth:
                 equations.depth_normal(
                     self.sparse, self.sparse_start, self.turn[j], self.shift[j], j,
                     s.code, s.slope, s.inside, s.plateau,
-                    *self._camera(h), near, min(scale, DEPTH_SCALE), *parts[1],
+                    *self._camera(h), near, min(scale, DEPTH_SCALE), *out,
                 )  # fmt: skip
-            for k, (normal, rhs, total) in enumerate(parts):
-                out[k, :, : 3 + m], out[k, :, 3 + m], out[k, :2, 4 + m] = normal, rhs, total
             return out
 
+        def touch(j: int) -> Normal:
+            s, out = self.sights[j], (np.zeros((3 + m, 3 + m)), np.zeros(3 + m), np.zeros(2))
+            equations.touch_normal(
+                self.points, self.start, self.turn[j], self.shift[j], s.outline, s.code.shape[0],
+                *self._camera(h), touched[j][1], HIDDEN * scale, scale, *out,
+            )  # fmt: skip
+            return out
+
+        touching = self._touches(h, HIDDEN * scale)
+        by_depth = list(pool().map(depth, range(len(self.sights))))
+        touched = touching()
+        by_touch = list(pool().map(touch, range(len(self.sights))))
         normal, rhs, weight, squares = np.zeros((3 + m, 3 + m)), np.zeros(3 + m), 0.0, 0.0
-        # Depth pairs and silhouettes weigh the same in all.
-        for part in np.sum(list(pool().map(one, range(len(self.sights)))), 0):
-            if part[0, 4 + m] > 0:
-                normal += part[:, : 3 + m] * (1000 / part[0, 4 + m])
-                rhs += part[:, 3 + m] * (1000 / part[0, 4 + m])
-                weight, squares = weight + 1000, squares + 1000 * part[1, 4 + m] / part[0, 4 + m]
+        # Depth pairs and silhouettes weigh the same in all. Totals: the weights' sum, and that of the squares.
+        for parts in (by_touch, by_depth):
+            square, side, total = (np.sum(each, 0) for each in zip(*parts, strict=True))
+            if total[0] > 0:
+                normal += square * (1000 / total[0])
+                rhs += side * (1000 / total[0])
+                weight, squares = weight + 1000, squares + 1000 * total[1] / total[0]
         variance = squares / max(weight, 1e-9)
         loose = scale <= ROUNDING_SCALE and free[2] > 0
         keep = np.flatnonzero(np.concatenate([free > 0, loose & (self.rounding > 0)]))
@@ -235,6 +251,12 @@ class Problem:
                     break
         fit = self.evaluate(h, scales[-1])
         return replace(fit, sigma_fov=sigma * np.degrees(h.focal * 2 / (1 + h.focal**2)))
+
+
+def _further(one: Touched, other: Touched) -> Touched:
+    """Of two parts' points the outermost along the outline; of two as far out, the first."""
+    ahead = (other[0] > one[0]) | ((other[0] == one[0]) & (other[1] >= 0) & (other[1] < one[1]))
+    return np.where(ahead, other[0], one[0]), np.where(ahead, other[1], one[1]), one[2] + other[2]
 
 
 def carry(source: str, target: str) -> tuple[F64, F64]:

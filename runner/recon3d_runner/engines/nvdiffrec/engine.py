@@ -23,13 +23,13 @@ from recon3d_runner.engines.nvdiffrec import (
     texture,
     unwrap,
 )
-from recon3d_runner.engines.nvdiffrec.gutters import gutters
+from recon3d_runner.engines.nvdiffrec.gutters import Gutters, gutters
 from recon3d_runner.engines.nvdiffrec.prior import Hidden, Prior, fitting
 from recon3d_runner.raster import Rasteriser, TensorRasteriser
 from recon3d_runner.run import Run
 from recon3d_runner.scene.assemble import Scene
 from recon3d_runner.surface import vertex_normals
-from recon3d_runner.types import F32, F64, I32, U8, TexturedMesh
+from recon3d_runner.types import F32, F64, I32, U8, Bool, TexturedMesh
 
 PRIOR = 0.3
 """mu of the texture pass: higher values keep the projection's sharpness, lower ones fit noise."""
@@ -85,23 +85,37 @@ def reconstruct(
     with run.stage("unwrap"):
         atlas = unwrap.unwrap(vertices, faces, scene.views, plan.texture_limit, plan.texture_size, rasteriser, run)
     with run.stage("texture"):
-        with ThreadPoolExecutor() as pool:
-            looking = pool.map(
-                lambda view: texture.observe(vertices, faces, atlas, view, plan.stride, rasteriser), scene.views
-            )
-            texels = bake.texel_map(atlas)
-            planning = pool.submit(gutters, texels.face >= 0)
-            seen, plan_around = list(looking), planning.result()
-        run.tick(0.15)
-        colour, weight = bake.gather(texels, vertices, faces, [sight for sight, _ in seen])
-        run.tick(0.25)
         own = None if prior is None else prior.colours_at(vertices, vertex_normals(vertices, faces))
-        colour, unseen = bake.fill_like(own, texels, faces, len(vertices), colour, weight, plan_around)
-        run.tick(0.35)
-        colour, _ = texture.optimise(
-            colour, [samples for _, samples in seen], plan_around, plan.texture_iterations, PRIOR, rasteriser, run
-        )
+        colour, unseen, samples, around = _projected(vertices, faces, atlas, own, scene, plan.stride, rasteriser, run)
+        colour, _ = texture.optimise(colour, samples, around, plan.texture_iterations, PRIOR, rasteriser, run)
     return TexturedMesh(vertices, faces, atlas.uv, atlas.uv_faces, _to_bytes(colour), unseen)
+
+
+def _projected(
+    vertices: F64,
+    faces: I32,
+    atlas: unwrap.Atlas,
+    own: F64 | None,
+    scene: Scene,
+    stride: int,
+    rasteriser: Rasteriser,
+    run: Run,
+) -> tuple[F32, Bool, list[texture.Samples], Gutters]:
+    """What pass 2 starts from: the first texture, the texels that no view sees, the views' samples, the gutters.
+
+    All else that it takes, hundreds of megabytes, is gone by then.
+    """
+    with ThreadPoolExecutor() as pool:
+        looking = pool.map(lambda view: texture.observe(vertices, faces, atlas, view, stride, rasteriser), scene.views)
+        texels = bake.texel_map(atlas)
+        planning = pool.submit(gutters, texels.face >= 0)
+        seen, around = list(looking), planning.result()
+    run.tick(0.15)
+    colour, weight = bake.gather(texels, vertices, faces, [sight for sight, _ in seen])
+    run.tick(0.25)
+    colour, unseen = bake.fill_like(own, texels, faces, len(vertices), colour, weight, around)
+    run.tick(0.35)
+    return colour, unseen, [samples for _, samples in seen], around
 
 
 def _to_bytes(colour: F32) -> U8:
