@@ -98,3 +98,14 @@ def vertex_colours(mesh: TexturedMesh) -> U8:
         [np.bincount(corners.vertex, colour[:, k], minlength=len(mesh.vertices)) for k in range(3)], axis=1
     )
     return np.asarray(np.round(total / np.maximum(count, 1)[:, None]), dtype=np.uint8)
+
+
+def creases(normals: F64, faces: I32, least: float, most: float) -> F64:
+    """(V,) 0 where the neighbours' normals are within `least` degrees of a vertex's, 1 from `most` on."""
+    turn = np.zeros(len(normals))
+    for k in range(3):
+        i, j = faces[:, k], faces[:, (k + 1) % 3]
+        apart = np.degrees(np.arccos(np.clip((normals[i] * normals[j]).sum(1), -1.0, 1.0)))
+        # Every edge is met once from either side, so that both its ends are.
+        np.maximum.at(turn, i, apart)
+    return np.clip((turn - least) / (most - least), 0.0, 1.0)

@@ -25,7 +25,7 @@ from recon3d_runner.engines.nvdiffrec.remesh import edge_table, flip, relax
 from recon3d_runner.raster import Rasteriser, TensorRasteriser, jacobian
 from recon3d_runner.raster.cpu import project
 from recon3d_runner.run import Run
-from recon3d_runner.surface import vertex_normals
+from recon3d_runner.surface import creases, vertex_normals
 from recon3d_runner.types import F64, I32, View
 
 PATIENCE: Final = 3
@@ -44,6 +44,10 @@ class GeometryOptions:
     """lambda, relative to the mean data weight of a vertex."""
     smooth_end: float = 0.3
     """lambda at the last iteration; it falls geometrically."""
+    crease: tuple[float, float] = (12.0, 30.0)
+    """Degrees between neighbours' normals from which a crease's curvature is let alone in part, and wholly."""
+    crease_after: float = 0.4
+    """Share of the iterations before creases are looked for: noise looks like them at first."""
     silhouette: float = 2.0
     """Weight of one pixel of outline against one pixel of depth."""
     gate_pixels: float = 12.0
@@ -176,10 +180,13 @@ def _conjugate_gradient(data: sparse.csr_matrix, b: sparse.csr_matrix, lam: floa
 class Solver(Protocol):
     """Linearises and solves for one topology."""
 
-    def solve(self, vertices: F64, normals: F64, gate: float, smooth: float) -> tuple[F64, float, int]:
+    def solve(
+        self, vertices: F64, normals: F64, gate: float, smooth: float, bent: F64 | None = None
+    ) -> tuple[F64, float, int]:
         """Motion (V,) along the normals, summed weighted squares before it, and the number of residuals.
 
-        gate: scale of the distances beyond which things differ; smooth: lambda relative to the mean data weight.
+        gate: scale of the distances beyond which things differ; smooth: lambda relative to the mean data weight;
+        bent (V,): the share of its present curvature that a vertex may keep.
         """
 
 
@@ -199,7 +206,9 @@ class _OnHost:
         self.options, self.rasteriser, self.held = options, rasteriser, held
         self.edges, self.wings = edge_table(faces)
 
-    def solve(self, vertices: F64, normals: F64, gate: float, smooth: float) -> tuple[F64, float, int]:
+    def solve(
+        self, vertices: F64, normals: F64, gate: float, smooth: float, bent: F64 | None = None
+    ) -> tuple[F64, float, int]:
         """See Solver."""
         blocks, rhs, loss, used = _normal_equations(
             vertices,
@@ -217,9 +226,9 @@ class _OnHost:
         bend = _Smoothness(vertices, self.edges, normals)
         mean_weight = max(float(data.diagonal().mean()), 1e-12)
         lam = smooth * mean_weight
-        held = self.held
-        load = vector - lam * (bend.matrix.T @ (bend.curvature * (1.0 - held)))
-        mu = mean_weight * (1e-4 + HOLD * held)
+        kept = self.held if bent is None else np.maximum(self.held, bent)
+        load = vector - lam * (bend.matrix.T @ (bend.curvature * (1.0 - kept)))
+        mu = mean_weight * (1e-4 + HOLD * self.held)
         step = _conjugate_gradient(data, bend.matrix, lam, mu, load, self.options.cg_iterations)
         return step, loss, used
 
@@ -266,7 +275,9 @@ def refine(
     for it in range(options.iterations):
         t = it / max(1, options.iterations - 1)
         normals = vertex_normals(vertices, faces)
-        step, loss, used = solver.solve(vertices, normals, max(0.25, 1.0 - 1.5 * t), calm * options.smooth * ratio**t)
+        bent = creases(normals, faces, *options.crease) if t >= options.crease_after else None
+        smooth = calm * options.smooth * ratio**t
+        step, loss, used = solver.solve(vertices, normals, max(0.25, 1.0 - 1.5 * t), smooth, bent)
         if not (np.isfinite(step).all() and np.isfinite(loss)):
             failures += 1
             if failures > PATIENCE:

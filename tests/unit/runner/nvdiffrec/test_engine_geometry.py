@@ -19,6 +19,8 @@ from recon3d_runner.engines.nvdiffrec import fusion, geometry, remesh, repair
 from recon3d_runner.quality.intersections import self_intersections
 from recon3d_runner.quality.mesh_checks import check_mesh
 from recon3d_runner.raster import open_rasteriser
+from recon3d_runner.raster.cpu import project, rasterize
+from recon3d_runner.types import Camera
 from scipy.spatial import cKDTree
 
 OPTIONS = geometry.GeometryOptions(iterations=8)
@@ -178,3 +180,29 @@ def test_edges_and_their_two_faces() -> None:
     edges, wings = remesh.edge_table(faces)
     table = {tuple(map(int, e)): set(map(int, w)) for e, w in zip(edges, wings, strict=True)}
     assert table == {(0, 1): {0, 1}, (0, 2): {0, 2}, (0, 3): {1, 2}, (1, 2): {0, 3}, (1, 3): {1, 3}, (2, 3): {2, 3}}
+
+
+def test_creases_stay_sharp(taken: Any, run: Any) -> None:
+    """Bending must not round a box's edges off: seen from beside a corner it still covers what the true one covers."""
+    thing, pictures = taken("box")
+    fine = trimesh.Trimesh(thing.vertices, thing.faces, process=True).subdivide_to_size(0.06)
+    vertices, faces = np.array(fine.vertices, np.float64), np.array(fine.faces, np.int32)
+    eye = looking_from(np.array([1.6, 1.3, 1.1]) / 2.3 * pictures.setup.distance, pictures.setup.fov)
+    want = rasterize(project(thing.vertices, eye, 1024), thing.faces, 1024)[0] >= 0
+
+    def lost(crease: tuple[float, float]) -> float:
+        found, kept, _ = refined(vertices, faces, pictures, run, iterations=6, crease=crease)
+        have = rasterize(project(found, eye, 1024), kept, 1024)[0] >= 0
+        return float((want & ~have).sum() / want.sum())
+
+    let_alone, flattened = lost(geometry.GeometryOptions().crease), lost((1e3, 2e3))
+    assert let_alone < 0.5 * flattened, (let_alone, flattened)
+
+
+def looking_from(place: np.ndarray, fov: float) -> Camera:
+    """A camera at `place` that looks at the origin."""
+    ahead = -place / np.linalg.norm(place)
+    right = np.cross(ahead, [0.0, 0.0, 1.0])
+    right /= np.linalg.norm(right)
+    rotation = np.stack([right, np.cross(ahead, right), ahead])
+    return Camera(rotation, -rotation @ place, fov)

@@ -99,10 +99,11 @@ def test_a_step_is_numpys(taken: Any, name: str, depth: bool, held: int) -> None
     vertices, faces, views, prepared = surface(pictures)
     normals = fusion_normals(vertices, faces)
     hold = held * np.clip(2 * vertices[:, 2], 0, 1)
+    bent = np.clip(3 * vertices[:, 0], 0, 1) if name == "blob" else None
     found = []
     for rasteriser in (HOST, DEVICE):
         make = geometry._solvers(views, prepared, geometry.GeometryOptions(), rasteriser, hold)
-        found.append(make(faces).solve(vertices, normals, 1.0, 3.0))
+        found.append(make(faces).solve(vertices, normals, 1.0, 3.0, bent))
     (ours, loss, used), (theirs, loss_there, used_there) = found
     assert used == used_there > 100
     assert loss == pytest.approx(loss_there, rel=1e-6)

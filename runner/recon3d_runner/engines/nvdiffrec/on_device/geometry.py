@@ -110,7 +110,9 @@ class OnDevice:
         self.options = options
         self.rasteriser = rasteriser
 
-    def solve(self, vertices: F64, normals: F64, gate: float, smooth: float) -> tuple[F64, float, int]:
+    def solve(
+        self, vertices: F64, normals: F64, gate: float, smooth: float, bent: F64 | None = None
+    ) -> tuple[F64, float, int]:
         """See geometry.Solver."""
         device = self.mesh.faces.device
         x = torch.from_numpy(np.ascontiguousarray(vertices)).to(device)
@@ -137,10 +139,11 @@ class OnDevice:
             value, count = _outline(view, mesh, points, n, face, 6.0 * gate, self.options.silhouette, unit, total)
             loss, used = loss + value, used + count
         sums = floating(total)
-        step = self._descend(sums[:, :6], sums[:, 6:] * unit, x, n, smooth, self.options.cg_iterations)
+        kept = self.held if bent is None else torch.maximum(self.held, torch.from_numpy(bent).to(device))
+        step = self._descend(sums[:, :6], sums[:, 6:] * unit, x, n, smooth, kept)
         return step.cpu().numpy(), float(loss) * unit**2, used
 
-    def _descend(self, blocks: Tensor, rhs: Tensor, x: Tensor, n: Tensor, smooth: float, iterations: int) -> Tensor:
+    def _descend(self, blocks: Tensor, rhs: Tensor, x: Tensor, n: Tensor, smooth: float, kept: Tensor) -> Tensor:
         """Conjugate gradients on (data + lambda B'B + mu I) d = -J'W r - lambda B' k, Jacobi preconditioned."""
         mesh = self.mesh
         square = blocks[:, [0, 1, 2, 1, 3, 4, 2, 4, 5]].reshape(-1, 3, 3)
@@ -170,13 +173,13 @@ class OnDevice:
             return data + lam * unbend(bend(v)) + mu * v
 
         inverse = 1.0 / (diagonal + lam * (1.0 + theirs.square().sum(1)) + mu)
-        residual = load - lam * unbend(curvature * (1.0 - self.held))
+        residual = load - lam * unbend(curvature * (1.0 - kept))
         d = torch.zeros_like(residual)
         z = inverse * residual
         p = z
         rz = dot(residual, z)
         least = 1e-10 * rz
-        for _ in range(iterations):
+        for _ in range(self.options.cg_iterations):
             q = apply(p)
             # Once converged the steps are nothing: asking for that would wait for the device.
             alpha = torch.where(rz > least, rz / dot(p, q), torch.zeros_like(rz))
