@@ -44,7 +44,7 @@ from recon3d_runner.types import TexturedMesh
 Fact = float | int | bool | str | None
 
 MANY = 8
-"""Cores from which on the previews are drawn beside the evaluation: on fewer it would only take more memory."""
+"""Cores from which on checks, previews and evaluation run side by side: on fewer it would only take more memory."""
 
 VERSIONS = ("numpy", "numba", "scipy", "pillow")
 
@@ -106,7 +106,7 @@ def deliver(
             export_glb(made, out)
             shape = read_shape(out / layout.MESH_GLB)
             # Of the texture the checks need the size alone.
-            checks = aside.submit(check_all, shape.textured(made.texture, made.unseen), {})
+            checks = aside.submit(check_all, shape.textured(made.texture, made.unseen), {}) if cores >= MANY else None
             mesh = shape.textured(shape.texture(), made.unseen)
             levels = mip_pyramid(mesh.texture)
         written: list[Future[Any]] = [aside.submit(export_others, made, out, request.spec.output.formats)]
@@ -156,7 +156,7 @@ def _measure(
     run: Run,
     facts: Mapping[str, Fact],
     cores: int,
-    checks: Future[MeshChecks],
+    checks: Future[MeshChecks] | None,
     levels: Pyramid,
 ) -> Evaluation:
     """Quality of the mesh as it was read back, also as a file."""

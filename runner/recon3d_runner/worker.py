@@ -161,7 +161,8 @@ def work(raw: dict[str, Any], events: Events) -> None:
     choosing = aside.submit(_choose, raw["device"], raw["engine"])
     # By name: the pipeline needs numerical libraries, and this module is imported where there are none.
     pipeline = importlib.import_module("recon3d_runner.pipeline")
-    scene = aside.submit(pipeline.build_scene, source, spec, run)
+    # In this thread where the device is known by now: memory of another would not go back to the system as readily.
+    scene = None if choosing.done() else aside.submit(pipeline.build_scene, source, spec, run)
     choice = choosing.result()
     if choice.why is not None:
         run.warn("cpu_used", f"The CPU is used. {choice.why}")
