@@ -152,7 +152,7 @@ def _base(buildah: list[str]) -> str:
         with tempfile.TemporaryDirectory(dir=layer.parent) as context:
             os.link(layer, Path(context) / "debian.tar")
             (Path(context) / "Dockerfile").write_text("FROM scratch\nADD debian.tar /\n")
-            _run(*buildah, "bud", "--quiet", "--force-rm", "--isolation", "chroot", "--tag", name, context)
+            _run(*buildah, "bud", "--quiet", "--isolation", "chroot", "--tag", name, context)
     return name
 
 
