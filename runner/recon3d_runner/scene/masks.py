@@ -2,7 +2,7 @@
 
 Order of trust: the file's own alpha; the depth render (exact at its pixel centres, and blind to the object's
 colour); the background's colour. Depth or alpha decide what is inside; the colour then places the edge
-between pixels, weighted by how well foreground and background differ there.
+between pixels where foreground and background differ (coverage.py).
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from scipy import ndimage
 
 from recon3d_runner.crop import around
 from recon3d_runner.nearest import nearest_marked
+from recon3d_runner.scene.coverage import coverage
 from recon3d_runner.scene.images import RawView, unit
 from recon3d_runner.types import F32, U8, Bool
 
@@ -113,10 +114,12 @@ def find_mask(view: RawView) -> Mask:
     if inside is not None:
         up = _resize_mask(inside, size)
         band = max(2, max(1, round(size / inside.shape[0])) + 1)
-        alpha = np.zeros(up.shape, np.float32)
         place = around(up, band + 1)  # nothing beyond can show the object
         part = np.ascontiguousarray(view.rgb[place])
+        alpha = np.zeros(up.shape, np.float32)
         alpha[place] = _near_depth(part, up[place], band, background, tolerance)
+        straight, better = coverage(unit(view.rgb), inside, background, tolerance / 4)
+        alpha[better] = straight[better]
         return Mask(alpha, inside, "depth", background)
     # Colour alone: the background is what is connected to the border.
     labels, _ = ndimage.label(~unlike(view.rgb, background, tolerance))
