@@ -30,7 +30,7 @@ from recon3d_operator.settings import Settings as OperatorSettings
 from recon3d_runner.engines.nvdiffrec import profiles
 
 ROOT = Path(__file__).resolve().parent.parent
-DOCUMENTS = ("README.md", "architecture.md", "docs/job.md", "docs/operator.md", "docs/api.md")
+DOCUMENTS = ("README.md", "architecture.md", "docs/job.md", "docs/operator.md", "docs/api.md", "docs/engines.md")
 _CLUSTER = crd()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]
 _BLOCK = re.compile(r"(<!-- begin: ([a-z-]+) -->\n).*?(<!-- end: \2 -->)", re.DOTALL)
 
