@@ -57,6 +57,7 @@ def test_the_example_at_its_real_size_over_rest(world: World, figure):
     summary = world.wait(name, "Completed", seconds=900)["summary"]
     figure(f"{summary['seconds']:.0f} s, PSNR {summary['psnr']:.2f} dB, {summary['verdict']}")
     assert summary["verdict"] == "normal"
+    assert world.result(name)["engines"]["nvdiffrec"]["mesh"]["genus"] == 2  # its two holes
     assert {entry.rsplit("/", 1)[-1] for entry in download(world, name)} >= {"mesh.glb", "report.html", "result.json"}
     assert world.rest("DELETE", f"/jobs/{name}")[0] == 204
     eventually(lambda: world.rest("GET", f"/jobs/{name}")[0] == 404, what="the job is gone")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -133,3 +134,8 @@ def test_the_readme_names_every_variable_of_a_pod() -> None:
     text = (ROOT / "README.md").read_text()
     assert "RECON3D_JOB" in variables
     assert [name for name in sorted(variables) if f"`{name}`" not in text] == []
+
+
+def test_the_example_s_result_has_the_example_s_two_holes() -> None:
+    mesh = json.loads((ROOT / "examples/result/result.json").read_text())["engines"]["nvdiffrec"]["mesh"]
+    assert (mesh["watertight"], mesh["components"], mesh["genus"], mesh["self_intersections"]) == (True, 1, 2, 0)
