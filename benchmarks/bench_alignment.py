@@ -19,7 +19,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from multiprocessing import get_context
@@ -36,6 +35,7 @@ from recon3d_runner.engines.reconviagen.refine import Shape
 from recon3d_runner.engines.reconviagen.similarity import Similarity, from_quaternions
 from recon3d_runner.raster import Rasteriser, open_rasteriser
 from recon3d_runner.raster.cpu import project, rasterize
+from recon3d_runner.run import Unheard
 from recon3d_runner.scene.agreement import frames
 from recon3d_runner.scene.assemble import build_scene
 from recon3d_runner.types import F32, F64, Camera, View
@@ -43,23 +43,6 @@ from recon3d_runner.types import F32, F64, Camera, View
 Make = Callable[[], tuple[Made, list[View]]]
 DEGREES, PERCENT = 0.5, 0.5
 FOV, DISTANCE, SIZE = 40.0, 3.3, 512
-
-
-class Quiet:
-    """A Run that nobody listens to."""
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:  # noqa: ARG002 - as the protocol has it
-        """Nothing to time."""
-        yield
-
-    def tick(
-        self, fraction: float, *, iteration: int | None = None, total: int | None = None, loss: float | None = None
-    ) -> None:
-        """Nothing to tell."""
-
-    def warn(self, code: str, message: str) -> None:
-        """Nobody to warn."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +99,7 @@ def sampled(vertices: F64, views: list[View]) -> F64:
 
 def of_case(folder: Path, depth: bool) -> tuple[Made, list[View]]:
     """A case's truth, brought into the calibrated world, and its views."""
-    views = build_scene(folder / "input", JobSpec(), Quiet()).views
+    views = build_scene(folder / "input", JobSpec(), Unheard()).views
     truth = json.loads((folder / "truth/cameras.json").read_text())
     mesh = trimesh.load(folder / "truth/mesh.ply", process=False)
     # Flat sides may be two triangles, and melting and painting are done at the vertices.
@@ -165,7 +148,7 @@ def measure(thing: Made, views: list[View], number: int, rasteriser: Rasteriser)
     truth = Similarity(radius * float(rng.uniform(0.7, 3)), turn, radius * rng.normal(size=3) * 0.3)
     own = truth.undo(vertices * radius)
     started = time.perf_counter()
-    found = align(Shape(own, thing.faces, colours), views, rasteriser, Quiet())
+    found = align(Shape(own, thing.faces, colours), views, rasteriser, Unheard())
     seconds = time.perf_counter() - started
     off = 100 * abs(found.pose.scale / truth.scale - 1)
     angle = found.pose.angle_to(truth)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from typing import Protocol
 
 
@@ -19,3 +19,19 @@ class Run(Protocol):
 
     def warn(self, code: str, message: str) -> None:
         """Record a warning for the result; `code` is a short stable word such as `unusual_size`."""
+
+
+class Unheard:
+    """A Run that nobody listens to: for what rehearses or measures a stage."""
+
+    def stage(self, name: str) -> AbstractContextManager[None]:  # noqa: ARG002 - as the protocol has it
+        """Nothing to time."""
+        return nullcontext()
+
+    def tick(
+        self, fraction: float, *, iteration: int | None = None, total: int | None = None, loss: float | None = None
+    ) -> None:
+        """Nothing to tell."""
+
+    def warn(self, code: str, message: str) -> None:
+        """Nobody to warn."""

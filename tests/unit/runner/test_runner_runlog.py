@@ -63,7 +63,7 @@ def test_secrets_are_values_and_files_of_variables_named_so(tmp_path: Path) -> N
         "RECON3D_TOKEN": str(tmp_path / "token"),
         "AWS_SECRET_ACCESS_KEY": "wJalrXUtnFEMI",
         "MY_PASSWORD": "abc",  # too short to hide without hiding half the log
-        "HOME": "/root/somewhere",
+        "HOME": "/home/somebody",
         "GONE_TOKEN": str(tmp_path / "absent"),
     }
     assert secrets_of(environment) == ["from-the-file", "wJalrXUtnFEMI", str(tmp_path / "absent")]

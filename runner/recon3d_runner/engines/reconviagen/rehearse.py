@@ -6,8 +6,6 @@ python -m recon3d_runner.engines.reconviagen.rehearse INPUT MESH.glb
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -17,27 +15,11 @@ from recon3d_runner.engines.reconviagen.engine import Outcome, complete
 from recon3d_runner.engines.reconviagen.interface import Generated
 from recon3d_runner.glb import read_glb
 from recon3d_runner.raster import open_rasteriser
+from recon3d_runner.run import Unheard
 from recon3d_runner.scene.assemble import build_scene
 from recon3d_runner.surface import vertex_colours
 
 JOB = {"profile": "fast", "mesh": {"maxFaces": 4000}}
-
-
-class Unheard:
-    """A Run that nobody listens to."""
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:  # noqa: ARG002 - as the protocol has it
-        """Nothing to time."""
-        yield
-
-    def tick(
-        self, fraction: float, *, iteration: int | None = None, total: int | None = None, loss: float | None = None
-    ) -> None:
-        """Nothing to tell."""
-
-    def warn(self, code: str, message: str) -> None:
-        """Nobody to warn."""
 
 
 def rehearse(source: Path, mesh: Path) -> Outcome:

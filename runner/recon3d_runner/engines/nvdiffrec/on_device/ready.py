@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
 from typing import Final
 
 import numpy as np
@@ -17,27 +16,13 @@ from recon3d_runner.engines.nvdiffrec.remesh import edge_table
 from recon3d_runner.engines.nvdiffrec.texture import SETTLED, Samples
 from recon3d_runner.raster.cpu import project
 from recon3d_runner.raster.port import TensorRasteriser
+from recon3d_runner.run import Unheard
 from recon3d_runner.surface import vertex_normals
 from recon3d_runner.types import Camera, View
 
 SIZE: Final = 32
 VERTICES: Final = np.array([[0, 0, 0.3], [0.3, 0, -0.2], [-0.2, 0.3, -0.2], [-0.2, -0.3, -0.2]])
 FACES: Final = np.array([[0, 1, 2], [0, 2, 3], [0, 3, 1], [1, 3, 2]], np.int32)
-
-
-class _Nobody:
-    """A Run that tells nobody."""
-
-    def stage(self, name: str) -> AbstractContextManager[None]:
-        raise NotImplementedError
-
-    def tick(
-        self, fraction: float, *, iteration: int | None = None, total: int | None = None, loss: float | None = None
-    ) -> None:
-        pass
-
-    def warn(self, code: str, message: str) -> None:
-        pass
 
 
 def _ignore(iteration: int, loss: float) -> None:
@@ -51,7 +36,7 @@ def get_ready(rasteriser: TensorRasteriser) -> None:
         "front", Camera(np.eye(3), np.array([0.0, 0.0, 3.0]), 40.0), np.zeros((1, 1, 3), np.float32), flat, flat
     )
     prepared = [Silhouette(flat - 3, flat, flat - 3)]
-    carve([view], prepared, np.full(3, -0.5), 0.1, 8, _Nobody(), rasteriser.device)
+    carve([view], prepared, np.full(3, -0.5), 0.1, 8, Unheard(), rasteriser.device)
     images = targets([view], prepared, rasteriser.device)
     solver = OnDevice(FACES, edge_table(FACES), images, GeometryOptions(), rasteriser, np.zeros(len(VERTICES)), HOLD)
     solver.solve(VERTICES, vertex_normals(VERTICES, FACES), 1.0, 1.0)
