@@ -75,12 +75,16 @@ test: env ## lint, types, import rules, then every test that needs no cluster (A
 	@echo "[test] pytest in $(JOBS) processes"
 	@$(PYTEST) -m "not cluster and not e2e" $(ARGS)
 
-# One after the other: real nodes beside each other and beside what computes starve on two cores.
+# Those on nodes wait much and come first; what only computes takes what they leave, and is shown when they are over.
 .PHONY: test-all
-test-all: ## the three: test, test-cluster, test-e2e
-	@$(MAKE) test
-	@$(MAKE) test-cluster
-	@$(MAKE) test-e2e
+test-all: env ## the three: test-cluster, then test-e2e, and test beside them (out/test.log)
+	@requirements/system.sh test
+	@mkdir -p out; status=0; \
+	nice $(MAKE) test > out/test.log 2>&1 & beside=$$!; \
+	$(MAKE) test-cluster || status=$$?; \
+	$(MAKE) test-e2e || status=$$?; \
+	echo "[test] waits for the tests that need no cluster"; \
+	wait $$beside || status=$$?; cat out/test.log; exit $$status
 
 # Where the code cannot be fetched, the tests that need it say so and are left out.
 .PHONY: test-reconviagen

@@ -58,7 +58,14 @@ case "$RECON3D_ENGINE $RECON3D_JOB" in
 esac
 RECON3D_DEVICE=cpu exec /opt/recon3d/bin/recon3d-runner "$@"
 """
-SPEC = {"input": {"builtin": "example"}, "profile": "fast", "output": {"formats": ["glb"]}}
+SPEC = {
+    "input": {"builtin": "example"},
+    "profile": "fast",
+    "mesh": {"maxFaces": 6000},
+    "output": {"formats": ["glb"]},
+}
+LASTS = {"maxFaces": 60_000}
+"""The mesh of a job that is to run still when something happens to it."""
 
 
 def small_example() -> dict[str, bytes]:

@@ -9,7 +9,7 @@ import zipfile
 from typing import Any
 
 import pytest
-from e2e_world import DIES, FULL, GENERATES, NAMESPACE, ROOT, World, full_zip, seconds_between, small_zip
+from e2e_world import DIES, FULL, GENERATES, LASTS, NAMESPACE, ROOT, World, full_zip, seconds_between, small_zip
 from kubecluster.client import eventually
 
 pytestmark = [pytest.mark.e2e, pytest.mark.needs("node", "images", "helm"), pytest.mark.timeout(900, func_only=True)]
@@ -86,7 +86,7 @@ def download(world: World, name: str) -> list[str]:
 
 
 def test_of_two_jobs_for_one_gpu_the_second_queues_and_runs_after(world: World):
-    world.submit("first")
+    world.submit("first", mesh=LASTS)
     world.runs("first")
     world.submit("second")
     eventually(lambda: world.status("second").get("queuePosition") == 1, what="the second has a place")
@@ -101,7 +101,7 @@ def test_of_two_jobs_for_one_gpu_the_second_queues_and_runs_after(world: World):
 
 
 def test_cancelling_takes_two_steps_and_ends_the_pod(world: World, figure):
-    world.submit("cancelled")
+    world.submit("cancelled", mesh=LASTS)
     world.runs("cancelled")
     world.change("cancelled", cancel={"request": "word"})
     eventually(lambda: world.status("cancelled").get("cancellation"), what="the request is seen")
@@ -161,7 +161,7 @@ def test_a_job_goes_by_itself_once_its_time_to_live_is_over(world: World):
 
 
 def test_a_full_store_is_named(world: World):
-    world.submit("full", FULL)
+    world.submit("full", FULL, retry={"limit": 0})
     status = world.wait("full", "Failed", namespace=FULL)
     assert status["error"]["code"] == "STORAGE_FULL"
     world.remove("full", namespace=FULL)
@@ -189,7 +189,7 @@ def test_of_both_engines_the_second_one_s_result_is_the_job_s_and_the_first_one_
 
 
 def test_of_both_engines_the_first_one_s_mesh_is_the_second_one_s_prior(world: World, figure):
-    world.submit("prior", engine="both", seed=GENERATES, nvdiffrec={"prior": "reconviagen"}, mesh={"maxFaces": 6000})
+    world.submit("prior", engine="both", seed=GENERATES, nvdiffrec={"prior": "reconviagen"})
     status = world.wait("prior", "Completed", seconds=600)
     assert len(status["attempts"]) == 1
     result = world.result("prior")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from e2e_world import NAMESPACE, World
+from e2e_world import LASTS, NAMESPACE, World
 from kubecluster.client import eventually
 from kubecluster.node import NODE
 
@@ -11,7 +11,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.needs("node", "images", "helm"), pyte
 
 
 def test_operator_and_api_restart_in_mid_job(world: World):
-    world.submit("restarts")
+    world.submit("restarts", mesh=LASTS)
     world.runs("restarts")
     for part in ("operator", "api"):
         (pod,) = world.pods(part)
@@ -23,7 +23,7 @@ def test_operator_and_api_restart_in_mid_job(world: World):
 
 
 def test_the_api_server_restarts_in_mid_job(world: World):
-    world.submit("headless")
+    world.submit("headless", mesh=LASTS)
     world.runs("headless")
     world.cluster.plane.restart_api()
     world.wait("headless", "Completed")
@@ -33,7 +33,7 @@ def test_the_api_server_restarts_in_mid_job(world: World):
 
 
 def test_the_kubelet_restarts_in_mid_job(world: World):
-    world.submit("kubelet")
+    world.submit("kubelet", mesh=LASTS)
     world.runs("kubelet")
     world.cluster.restart_kubelet()
     world.wait("kubelet", "Completed")
@@ -42,7 +42,7 @@ def test_the_kubelet_restarts_in_mid_job(world: World):
 
 
 def test_a_drained_node_s_job_runs_again(world: World):
-    world.submit("drained")
+    world.submit("drained", mesh=LASTS)
     world.runs("drained")
     (pod,) = world.runner_pods("drained")
     world.kubectl("cordon", NODE)
@@ -75,7 +75,7 @@ def test_an_image_that_cannot_be_pulled_is_named(world: World):
 
 def test_helm_test_and_an_upgrade_in_mid_job(world: World):
     assert "Phase:          Succeeded" in world.helm("test", "recon3d", "--namespace", NAMESPACE, "--timeout", "5m")
-    world.submit("upgraded")
+    world.submit("upgraded", mesh=LASTS)
     world.runs("upgraded")
     world.submit("waiting")
     world.install("--set=operator.env.RECON3D_WORKERS=4")
