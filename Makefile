@@ -75,16 +75,18 @@ test: env ## lint, types, import rules, then every test that needs no cluster (A
 	@echo "[test] pytest in $(JOBS) processes"
 	@$(PYTEST) -m "not cluster and not e2e" $(ARGS)
 
-# Those on nodes wait much and come first; what only computes takes what they leave, and is shown when they are over.
+# What only computes leaves one core to the nodes, whose tests are timed, and is shown when they are over.
 .PHONY: test-all
 test-all: env ## the three: test-cluster, then test-e2e, and test beside them (out/test.log)
 	@requirements/system.sh test
 	@mkdir -p out; status=0; \
-	nice $(MAKE) test > out/test.log 2>&1 & beside=$$!; \
+	$(MAKE) test JOBS=$$(( $(JOBS) > 1 ? $(JOBS) - 1 : 1 )) > out/test.log 2>&1 & beside=$$!; \
+	trap 'kill $$beside 2> /dev/null || :' EXIT; \
 	$(MAKE) test-cluster || status=$$?; \
 	$(MAKE) test-e2e || status=$$?; \
 	echo "[test] waits for the tests that need no cluster"; \
-	wait $$beside || status=$$?; cat out/test.log; exit $$status
+	wait $$beside || status=$$?; \
+	cat out/test.log; exit $$status
 
 # Where the code cannot be fetched, the tests that need it say so and are left out.
 .PHONY: test-reconviagen

@@ -23,6 +23,8 @@ from recon3d_contract.store.durable import ALREADY, flush, flush_tree, write_new
 from recon3d_contract.store.port import Staging, StoredFile, check_names
 from recon3d_contract.store.records import current_record, published_attempt, stored_already
 
+ROOM: Final = 64 << 20
+"""Bytes that must be free when an attempt begins: what a large result takes, so that nobody computes in vain."""
 _NO_LINKS: Final = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 
 
@@ -42,7 +44,12 @@ class FolderStore:
         path = attempts / f".{attempt}-{secrets.token_hex(8)}.partial"
         with storing():
             path.mkdir(parents=True)
-        return Staging(job_uid, attempt, path)
+            free = shutil.disk_usage(path).free
+        staging = Staging(job_uid, attempt, path)
+        if free < ROOM:
+            self.discard(staging)
+            raise Recon3dError(Code.STORAGE_FULL, details={"free_bytes": free, "needed_bytes": ROOM})
+        return staging
 
     def commit(self, staging: Staging) -> None:
         """See Store.commit."""

@@ -38,7 +38,10 @@ class Store(Protocol):
     """
 
     def begin(self, job_uid: str, attempt: int) -> Staging:
-        """Return an empty staging folder for attempt `attempt` >= 1. OUTPUT_EXISTS if it is stored already."""
+        """Return an empty staging folder for attempt `attempt` >= 1. OUTPUT_EXISTS if it is stored already.
+
+        STORAGE_FULL at once where the store can tell that a result would find no room.
+        """
 
     def commit(self, staging: Staging) -> None:
         """Store the attempt, wholly or not at all, durably. OUTPUT_EXISTS if it is stored already."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -131,22 +132,44 @@ def test_a_cluster_must_say_which_device(pod: Pod, device: str) -> None:
     assert "cuda or cpu" in (pod.folder / "termination-log").read_text()
 
 
-def test_a_store_that_fills_up_is_told_and_published_nothing(pod: Pod) -> None:
+@pytest.fixture
+def small_store(pod: Pod) -> Iterator[Callable[[str], None]]:
+    """Make the Pod's store a disk of its own of some size."""
     disk = pod.folder / "store"
     disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(disk)]
-    done = subprocess.run(mount, check=False, capture_output=True, text=True)
-    if done.returncode != 0:
-        pytest.skip(f"a tmpfs cannot be mounted here (needs root): {done.stderr.strip()}")
-    try:
-        assert pod.run(mode="fill").returncode == 54
-        error = pod.message().error
-        assert error is not None
-        assert error.code.value == "STORAGE_FULL"
-        assert pod.store.published(UID) is None
-        assert pod.run(attempt=2).returncode == 0
-    finally:
+
+    def mount(size: str) -> None:
+        command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(disk)]
+        done = subprocess.run(command, check=False, capture_output=True, text=True)
+        if done.returncode != 0:
+            pytest.skip(f"a tmpfs cannot be mounted here (needs root): {done.stderr.strip()}")
+
+    yield mount
+    if os.path.ismount(disk):
         subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+def test_a_store_that_fills_up_is_told_and_published_nothing(pod: Pod, small_store: Callable[[str], None]) -> None:
+    small_store("80m")
+    assert pod.run(mode="fill").returncode == 54
+    error = pod.message().error
+    assert error is not None
+    assert error.code.value == "STORAGE_FULL"
+    assert pod.store.published(UID) is None
+    assert pod.run(attempt=2).returncode == 0
+
+
+def test_a_store_without_room_for_a_result_is_told_before_anything_is_computed(
+    pod: Pod, small_store: Callable[[str], None]
+) -> None:
+    small_store("60m")
+    assert pod.run(mode="fill").returncode == 54
+    error = pod.message().error
+    assert error is not None
+    assert error.code.value == "STORAGE_FULL"
+    assert error.details["free_bytes"] < error.details["needed_bytes"]
+    assert list((pod.folder / "store").rglob(".*.partial")) == []
+    assert not (pod.folder / "notes" / "began-nvdiffrec").exists()
 
 
 def test_an_input_on_the_network_needs_an_allowed_host(pod: Pod) -> None:
