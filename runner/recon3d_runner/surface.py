@@ -102,10 +102,18 @@ def vertex_colours(mesh: TexturedMesh) -> U8:
 
 def creases(normals: F64, faces: I32, least: float, most: float) -> F64:
     """(V,) 0 where the neighbours' normals are within `least` degrees of a vertex's, 1 from `most` on."""
-    turn = np.zeros(len(normals))
-    for k in range(3):
-        i, j = faces[:, k], faces[:, (k + 1) % 3]
-        apart = np.degrees(np.arccos(np.clip((normals[i] * normals[j]).sum(1), -1.0, 1.0)))
-        # Every edge is met once from either side, so that both its ends are.
-        np.maximum.at(turn, i, apart)
+    cosine = np.ones(len(normals))
+    _least_cosines(normals, faces, cosine)
+    turn = np.degrees(np.arccos(np.clip(cosine, -1.0, 1.0)))
     return np.clip((turn - least) / (most - least), 0.0, 1.0)
+
+
+@njit(cache=True, nogil=True)
+def _least_cosines(normals: F64, faces: I32, out: F64) -> None:
+    """Lower `out` (V,) to the least cosine between a vertex's normal and its neighbours'."""
+    for f in range(len(faces)):
+        for k in range(3):
+            # Every edge of a closed surface is met from either side, so that both its ends are.
+            i, j = faces[f, k], faces[f, (k + 1) % 3]
+            cosine = normals[i, 0] * normals[j, 0] + normals[i, 1] * normals[j, 1] + normals[i, 2] * normals[j, 2]
+            out[i] = min(out[i], cosine)

@@ -261,7 +261,5 @@ def decimate(vertices: F64, faces: I32, max_faces: int, uniform: float = 1e-3) -
         target, done = _collapse_pass(vertices, faces, start, around, q, order, budget, pull, longest)
         if done == 0:
             break
-        faces = target[faces]
-        keep = (faces[:, 0] != faces[:, 1]) & (faces[:, 1] != faces[:, 2]) & (faces[:, 2] != faces[:, 0])
-        vertices, faces = compact(vertices, faces[keep])
+        vertices, faces = compact(vertices, target[faces])
     return vertices, faces

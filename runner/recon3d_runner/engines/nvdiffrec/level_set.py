@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from recon3d_runner.bands import in_bands
 from recon3d_runner.engines.nvdiffrec.remesh import face_normal
-from recon3d_runner.types import F32, F64, I32
+from recon3d_runner.types import F32, F64, I32, Bool
 
 
 def extract(field: F32, origin: F64, step: float) -> tuple[F64, I32]:
@@ -17,8 +18,29 @@ def extract(field: F32, origin: F64, step: float) -> tuple[F64, I32]:
     """
     from skimage.measure import marching_cubes
 
-    vertices, faces, _, _ = marching_cubes(field, 0.0, gradient_direction="descent", allow_degenerate=True)
+    crossed = np.zeros(field.shape, np.bool_)
+    in_bands(lambda first, last: _cross(field, first, last, crossed), len(field) - 1)
+    vertices, faces, _, _ = marching_cubes(
+        field, 0.0, gradient_direction="descent", allow_degenerate=True, mask=crossed
+    )
     return vertices.astype(np.float64) * step + origin, np.ascontiguousarray(faces, np.int32)
+
+
+@njit(cache=True, nogil=True)
+def _cross(field: F32, first: int, last: int, crossed: Bool) -> None:
+    """Mark, at their last corners, the cells of planes [first, last) whose corners do not all have one sign.
+
+    The others hold no surface, and to look into all of them takes longer than to draw it.
+    """
+    for i in range(first, last):
+        for j in range(field.shape[1] - 1):
+            a, b, c, d = field[i, j], field[i, j + 1], field[i + 1, j], field[i + 1, j + 1]
+            out = crossed[i + 1, j + 1]
+            near = int(a[0] < 0) + int(b[0] < 0) + int(c[0] < 0) + int(d[0] < 0)
+            for k in range(1, field.shape[2]):
+                far = int(a[k] < 0) + int(b[k] < 0) + int(c[k] < 0) + int(d[k] < 0)
+                out[k] = 0 < near + far < 8
+                near = far
 
 
 @njit(cache=True, nogil=True)
@@ -73,9 +95,26 @@ def keep_solids(vertices: F64, faces: I32, share: float = 2e-4) -> tuple[F64, I3
     return compact(vertices, faces[(sizes > share * sizes.max())[label]])
 
 
+@njit(cache=True, nogil=True)
 def compact(vertices: F64, faces: I32) -> tuple[F64, I32]:
-    """Drop vertices that no face uses."""
-    used = np.zeros(len(vertices), bool)
-    used[faces.ravel()] = True
-    index = np.cumsum(used) - 1
-    return vertices[used], index[faces].astype(np.int32)
+    """Drop faces that have one vertex twice, and vertices that no face uses."""
+    index = np.full(len(vertices), -1, np.int32)
+    kept = np.empty_like(faces)
+    count = 0
+    for f in range(len(faces)):
+        a, b, c = faces[f, 0], faces[f, 1], faces[f, 2]
+        if a != b and b != c and c != a:
+            kept[count, 0], kept[count, 1], kept[count, 2] = a, b, c
+            index[a] = index[b] = index[c] = 0
+            count += 1
+    points = np.empty_like(vertices)
+    used = 0
+    for v in range(len(vertices)):
+        if index[v] == 0:
+            points[used] = vertices[v]
+            index[v] = used
+            used += 1
+    for f in range(count):
+        for k in range(3):
+            kept[f, k] = index[kept[f, k]]
+    return points[:used].copy(), kept[:count].copy()

@@ -87,13 +87,24 @@ def _opposite(faces: I32, start: I32, around: I32, f: int, u: int, v: int) -> tu
 
 
 @njit(cache=True, nogil=True)
-def flip_pass(vertices: F64, faces: I32, flat: float) -> int:
-    """Flip edges that are not Delaunay where the two faces' normals agree to cos >= `flat`; in place."""
+def _flip_pass(vertices: F64, faces: I32, flat: float, changed: Bool) -> int:
+    """Flip edges that are not Delaunay where the two faces' normals agree to cos >= `flat`; in place.
+
+    Only faces around `changed` vertices (V,) are looked at; afterwards it holds those that this pass has changed.
+    """
     count = vertices.shape[0]
     start, around = vertex_faces(faces, count)
-    locked = np.zeros(count, np.bool_)
+    near = changed.copy()
+    for f in range(faces.shape[0]):
+        if changed[faces[f, 0]] or changed[faces[f, 1]] or changed[faces[f, 2]]:
+            near[faces[f, 0]] = near[faces[f, 1]] = near[faces[f, 2]] = True
+    locked = changed
+    locked[:] = False
     flips = 0
     for f in range(faces.shape[0]):
+        # An edge's two apexes count as well, and the farther one is another face's.
+        if not (near[faces[f, 0]] or near[faces[f, 1]] or near[faces[f, 2]]):
+            continue
         for k in range(3):
             u, v, w = faces[f, k], faces[f, (k + 1) % 3], faces[f, (k + 2) % 3]
             if u > v or locked[u] or locked[v] or locked[w]:
@@ -141,9 +152,9 @@ def flip_pass(vertices: F64, faces: I32, flat: float) -> int:
 
 def flip(vertices: F64, faces: I32, passes: int = 8, flat: float = 0.9) -> I32:
     """Flip towards Delaunay until nothing changes or `passes` are done."""
-    faces = faces.copy()
+    faces, changed = faces.copy(), np.ones(len(vertices), np.bool_)
     for _ in range(passes):
-        if flip_pass(vertices, faces, flat) == 0:
+        if _flip_pass(vertices, faces, flat, changed) == 0:
             break
     return faces
 

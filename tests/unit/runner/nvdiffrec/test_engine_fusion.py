@@ -12,8 +12,9 @@ from drawn_scenes import photograph
 from recon3d_runner.engines.nvdiffrec import fusion, level_set
 from recon3d_runner.quality.mesh_checks import check_mesh
 from recon3d_runner.raster.cpu import project
-from scipy.ndimage import map_coordinates
+from scipy.ndimage import gaussian_filter, map_coordinates
 from scipy.spatial import cKDTree
+from skimage.measure import marching_cubes
 
 VOXELS = 72
 THICKNESS = 0.08 / 1.25
@@ -153,3 +154,12 @@ def test_a_gap_of_little_more_than_a_voxel_stays_open(across: tuple[float, float
     checks = check_mesh(*level_set.extract(field, np.zeros(3), 1.0))
     assert checks.watertight
     assert (checks.components, checks.genus) == (2, (0, 0))
+
+
+def test_cells_that_are_passed_over_hold_no_surface() -> None:
+    rng = np.random.default_rng(3)
+    field = gaussian_filter(rng.standard_normal((19, 30, 23)), 1.2).astype(np.float32)
+    vertices, faces, _, _ = marching_cubes(field, 0.0, gradient_direction="descent", allow_degenerate=True)
+    found, drawn = level_set.extract(field, np.zeros(3), 1.0)
+    np.testing.assert_array_equal(found, vertices)
+    np.testing.assert_array_equal(drawn, faces)
