@@ -47,11 +47,12 @@ def build_pyramid(texture: U8 | F32) -> Pyramid:
     else:
         made.level(0)[:] = texture
     for k in range(1, len(sides)):
-        _halve_in_bands(made.level(k - 1), made.level(k))
+        halve(made.level(k - 1), made.level(k))
     return made
 
 
-def _halve_in_bands(level: F32, out: F32) -> None:
+def halve(level: F32, out: F32) -> None:
+    """Set `out`, of half the side, to the means of 2 x 2 texels of `level`."""
     in_bands(lambda first, last: _halve(level[2 * first : 2 * last], out[first:last]), len(out))
 
 
@@ -142,15 +143,12 @@ def draw(
     supersample: int,
     rgb: F32,
     alpha: F32,
-    depth: F32,
-    face: I32,
 ) -> None:
-    """Render over the prepared background images rgb (n, n, 3), alpha, depth and face (n, n).
+    """Render over the prepared background images rgb (n, n, 3) and alpha (n, n).
 
     points: (V, 3) projected into the supersampled image of n * supersample; lod: (F,); texels and
     levels: those of a Pyramid; normals: (V, 3), or
-    (0, 3) for no light. Only pixels that the mesh covers are written; rgb is the mean of the samples over white,
-    depth and face are those of the sample just right of and below the pixel's middle.
+    (0, 3) for no light. Only pixels that the mesh covers are written; rgb is the mean of the samples over white.
     """
     n = rgb.shape[0]
     s = supersample
@@ -198,7 +196,3 @@ def draw(
                 rgb[j, i, 1] = (green + white) * share
                 rgb[j, i, 2] = (blue + white) * share
                 alpha[j, i] = np.float32(count) * share
-                y, x = row * s + s // 2, column * s + s // 2
-                if near_face[y, x] >= 0:
-                    face[j, i] = near_face[y, x]
-                    depth[j, i] = near_depth[y, x]

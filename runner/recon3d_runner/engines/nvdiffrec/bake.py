@@ -254,19 +254,17 @@ def fill_like(
 def fill(
     texels: TexelMap, faces: I32, count: int, colour: F32, weight: F32, plan: Gutters | None = None
 ) -> tuple[F32, Bool]:
-    """Colour unseen texels harmonically and the gutters from nearby. Returns it and the unseen mask.
+    """Colour unseen texels harmonically and the gutters from nearby, in place. Returns `colour` and the unseen mask.
 
     `plan` is the gutters' of these texels, where the caller has it.
     """
     unseen = (texels.face >= 0) & (weight <= 0)
     if unseen.any():
-        vertex, whole = vertex_colours(texels, faces, count, colour, weight), np.empty_like(colour)
+        vertex = vertex_colours(texels, faces, count, colour, weight)
 
         def band(first: int, last: int) -> None:
             rows = slice(first, last)
-            whole[rows] = colour[rows]
-            _from_vertices(texels.face[rows], texels.bary[rows], faces, vertex, unseen[rows], whole[rows])
+            _from_vertices(texels.face[rows], texels.bary[rows], faces, vertex, unseen[rows], colour[rows])
 
         in_bands(band, len(colour))
-        colour = whole
     return spread(colour, gutters(texels.face >= 0) if plan is None else plan), unseen

@@ -82,18 +82,18 @@ def _sum(flat: F32, planned: I32, first: int, last: int) -> tuple[F64, int]:
 
 
 @njit(cache=True, nogil=True)
-def _spread(flat: F32, planned: I32, mean: F32, first: int, last: int, out: F32) -> None:
+def _spread(flat: F32, planned: I32, mean: F32, first: int, last: int) -> None:
     for n in range(first, last):
-        for k in range(3):
-            out[n, k] = flat[planned[n], k] if planned[n] >= 0 else mean[k]
+        if planned[n] != n:
+            for k in range(3):
+                flat[n, k] = flat[planned[n], k] if planned[n] >= 0 else mean[k]
 
 
 def spread(colour: F32, plan: Gutters) -> F32:
-    """Give gutter texels the colour of a chart's texel nearby, those far from all charts the mean colour."""
-    flat, planned = np.ascontiguousarray(colour).reshape(-1, 3), plan.source.ravel()
+    """Give gutter texels the colour of a chart's texel nearby, those far from all charts the mean colour; in place."""
+    flat, planned = colour.reshape(-1, 3), plan.source.ravel()
     sums = in_bands(lambda first, last: _sum(flat, planned, first, last), len(planned))
     total, count = sum(s for s, _ in sums), sum(n for _, n in sums)
     mean = np.asarray(total / max(count, 1), np.float32)
-    out: F32 = np.empty_like(flat)
-    in_bands(lambda first, last: _spread(flat, planned, mean, first, last, out), len(planned))
-    return out.reshape(colour.shape)
+    in_bands(lambda first, last: _spread(flat, planned, mean, first, last), len(planned))
+    return colour

@@ -23,7 +23,7 @@ from numba import njit
 from recon3d_runner.bands import in_bands
 from recon3d_runner.engines.nvdiffrec.geometry import CALMER, PATIENCE
 from recon3d_runner.engines.nvdiffrec.gutters import Gutters, spread
-from recon3d_runner.engines.nvdiffrec.sampling import apply, apply_transpose, pyramid, pyramid_transpose
+from recon3d_runner.engines.nvdiffrec.sampling import pyramid, pyramid_transpose, residual
 from recon3d_runner.engines.nvdiffrec.sight import Sight, sight_of
 from recon3d_runner.engines.nvdiffrec.unwrap import Atlas
 from recon3d_runner.raster import Rasteriser, TensorRasteriser
@@ -38,7 +38,7 @@ SETTLED: Final = 1e-4
 Solver = Callable[[F32, int, float, Callable[[int, float], None]], tuple[F32, float, list[float]]]
 """start, iterations, prior, tick -> what to add to start, the first sum of squares and those after every iteration."""
 GROUPS = 2
-"""Accumulators of the transpose: views are dealt to them in order, so that sums do not depend on threads."""
+"""Accumulators of the transpose: views are dealt to them in turns, so that sums do not depend on threads."""
 
 
 @dataclass(frozen=True)
@@ -107,33 +107,30 @@ def observe(
 class _System:
     """S and its transpose over all views."""
 
-    def __init__(self, samples: list[Samples], depth: int) -> None:
+    def __init__(self, samples: list[Samples], size: int, depth: int) -> None:
         self.samples = samples
         self.depth = depth
+        shapes = [(size >> k, size >> k, 3) for k in range(depth)]
+        # Hundreds of megabytes, which it would take longer to get anew each time than to add to.
+        self.sums = [tuple(np.empty(shape, np.float32) for shape in shapes) for _ in range(GROUPS)]
 
     def residual(self, texture: F32, target: bool) -> tuple[F32, float]:
-        """S' W (C - S T) with `target`, else S' W S T; and the weighted sum of squares of the pixel values."""
+        """S' W (C - S T) with `target`, else S' W S T; and the weighted sum of squares of the pixel values.
+
+        The first is overwritten by the next call.
+        """
         levels = pyramid(texture, self.depth)
 
-        def group(g: int) -> tuple[F32, float]:
-            sums = tuple(np.zeros_like(level) for level in levels)
-            total = 0.0
-            for s in self.samples[g::GROUPS]:
-                value = np.empty_like(s.colour)
-                apply(s.place, levels, value)
-                if target:
-                    value = s.colour - value
-                total += float((s.weight * np.square(value).sum(1)).sum(dtype=np.float64))
-                value *= s.weight[:, None]
-                apply_transpose(s.place, value, sums)
-            return pyramid_transpose(sums), total
+        def group(g: int) -> float:
+            for level in self.sums[g]:
+                level.fill(0)
+            return sum(
+                residual(s.place, s.colour, s.weight, target, levels, self.sums[g]) for s in self.samples[g::GROUPS]
+            )
 
         with ThreadPoolExecutor(GROUPS) as pool:
-            parts = list(pool.map(group, range(GROUPS)))
-        out = parts[0][0]
-        for other, _ in parts[1:]:
-            out += other
-        return out, sum(p[1] for p in parts)
+            total = sum(pool.map(group, range(GROUPS)))
+        return pyramid_transpose(*self.sums), total
 
 
 def optimise(
@@ -181,7 +178,7 @@ def _solver(samples: list[Samples], depth: int, size: int, rasteriser: Rasterise
 
         tensors = on_device.System(samples, size, depth, rasteriser.device)
         return lambda start, its, prior, tick: on_device.solve(tensors, start, its, prior, tick, SETTLED)
-    arrays = _System(samples, depth)
+    arrays = _System(samples, size, depth)
     return lambda start, its, prior, tick: _solve(arrays, start, its, prior, tick)
 
 
@@ -212,20 +209,16 @@ def _solve(
     system: _System, start: F32, iterations: int, prior: float, tick: Callable[[int, float], None]
 ) -> tuple[F32, float, list[float]]:
     """Conjugate gradients: what to add to `start`, the first sum of squares and those after every iteration."""
-    r, first = system.residual(start, target=True)
-    square = first
+    found, first = system.residual(start, target=True)
+    r, square = found.copy(), first
     squares: list[float] = []
-    x = np.zeros_like(start)
-    p = r.copy()
-    rr = float(np.square(r).sum(dtype=np.float64))
+    x, p = np.zeros_like(r), r.copy()
+    rr = _in_rows(_dot, r, r)
     least = SETTLED * rr
     for it in range(iterations):
         q, _ = system.residual(p, target=False)
-        q += np.float32(prior) * p
-        alpha = rr / max(float((p * q).sum(dtype=np.float64)), 1e-30)
-        x += np.float32(alpha) * p
-        r -= np.float32(alpha) * q
-        new = float(np.square(r).sum(dtype=np.float64))
+        alpha = rr / max(_in_rows(_dot, p, q) + prior * _in_rows(_dot, p, p), 1e-30)
+        new = _in_rows(_walk, x, r, p, q, np.float32(alpha), np.float32(prior))
         # What conjugate gradients have gained in the quadratic: alpha r'r of it.
         square -= alpha * rr
         squares.append(max(square, 0.0))
@@ -234,7 +227,42 @@ def _solve(
             raise FloatingPointError("the texture pass left the finite numbers")
         if new < least:
             break
-        p *= np.float32(new / rr)
-        p += r
+        _in_rows(_turn, p, r, np.float32(new / rr))
         rr = new
     return x, first, squares
+
+
+def _in_rows(kernel: Callable[..., float], first: F32, *others: F32 | np.float32) -> float:
+    """Sum of what `kernel` says of bands of rows of its arrays, whose other arguments are numbers."""
+
+    def band(low: int, high: int) -> float:
+        return kernel(*(a[low:high].reshape(-1) if isinstance(a, np.ndarray) else a for a in (first, *others)))
+
+    return sum(in_bands(band, len(first)))
+
+
+@njit(cache=True, nogil=True)
+def _dot(a: F32, b: F32) -> float:
+    total = 0.0
+    for k in range(len(a)):
+        total += a[k] * b[k]
+    return total
+
+
+@njit(cache=True, nogil=True)
+def _walk(x: F32, r: F32, p: F32, q: F32, alpha: float, prior: float) -> float:
+    """Go alpha along p, where the system without the prior says q; returns what is left, squared."""
+    total = 0.0
+    for k in range(len(x)):
+        x[k] += alpha * p[k]
+        r[k] -= alpha * (q[k] + prior * p[k])
+        total += r[k] * r[k]
+    return total
+
+
+@njit(cache=True, nogil=True)
+def _turn(p: F32, r: F32, beta: float) -> float:
+    """The next direction."""
+    for k in range(len(p)):
+        p[k] = r[k] + beta * p[k]
+    return 0.0
