@@ -39,10 +39,6 @@ class Rendered:
     """(n, n, 3) sRGB in [0, 1] over white."""
     alpha: F32
     """(n, n) coverage in [0, 1]."""
-    depth: F32
-    """(n, n) z-depth in world units at pixel centres (nearest subsample), NaN on the background."""
-    face: I32
-    """(n, n) index of the visible face at the same subsample, -1 on the background."""
 
 
 def project(vertices: F64, camera: Camera, size: int) -> F64:
@@ -74,12 +70,7 @@ def render_textured(
     levels = mip_pyramid(mesh.texture) if levels is None else levels
     lod = kernels.face_lod(points, mesh.faces, mesh.uv, mesh.uv_faces, mesh.texture.shape[0])
     normals = vertex_normals(mesh.vertices, mesh.faces) if shaded else np.zeros((0, 3))
-    made = Rendered(
-        rgb=np.ones((size, size, 3), np.float32),
-        alpha=np.zeros((size, size), np.float32),
-        depth=np.full((size, size), np.nan, np.float32),
-        face=np.full((size, size), -1, np.int32),
-    )
+    made = Rendered(np.ones((size, size, 3), np.float32), np.zeros((size, size), np.float32))
     shading.draw(
         points,
         mesh.faces,
@@ -95,7 +86,5 @@ def render_textured(
         supersample,
         made.rgb,
         made.alpha,
-        made.depth,
-        made.face,
     )
     return made

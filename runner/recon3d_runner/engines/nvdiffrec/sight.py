@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numba import njit
 
+from recon3d_runner.crop import around
 from recon3d_runner.raster import Rasteriser
 from recon3d_runner.raster.cpu import project
 from recon3d_runner.types import F32, F64, I32, Bool, View
@@ -21,6 +22,8 @@ WARY = 0.1
 """Weight of the pixels next to those, which a small error of the geometry would put on the other surface."""
 SOLID = np.float32(0.99)
 """Coverage from which on a pixel shows nothing but the object."""
+REACH = 3
+"""Pixels around one that decide how far it is trusted: depth beside an edge that is two steps away."""
 
 
 @dataclass(frozen=True)
@@ -43,21 +46,23 @@ def look(vertices: F64, faces: I32, view: View, rasteriser: Rasteriser) -> Sight
 def sight_of(view: View, depth: F32) -> Sight:
     """The same from the rendered depth (H, H)."""
     pixel = float(np.linalg.norm(view.camera.centre)) / view.camera.focal(len(depth))
-    edge, trust = np.empty(depth.shape, np.bool_), np.empty(depth.shape, np.float32)
-    _edges(depth, np.float32(12.0 * pixel), edge)
-    _trust(edge, view.alpha, trust)
+    trust = np.zeros(depth.shape, np.float32)
+    place = around(view.alpha > SOLID, REACH)  # all else is worth nothing
+    edge = np.empty(trust[place].shape, np.bool_)
+    _edges(depth[place], np.float32(12.0 * pixel), edge)
+    _trust(edge, view.alpha[place], trust[place])
     return Sight(view, depth, trust)
 
 
 @njit(cache=True, nogil=True)
 def _edges(depth: F32, gap: float, edge: Bool) -> None:
     """Mark occlusion edges: depth that no slope explains among a pixel and its neighbours, or the background."""
-    n = depth.shape[0]
+    n, m = depth.shape
     for j in range(n):
-        for i in range(n):
+        for i in range(m):
             low, high = np.float32(np.inf), np.float32(-np.inf)
             for v in range(max(j - 1, 0), min(j + 2, n)):
-                for u in range(max(i - 1, 0), min(i + 2, n)):
+                for u in range(max(i - 1, 0), min(i + 2, m)):
                     z = depth[v, u] if np.isfinite(depth[v, u]) else np.float32(1e6)
                     low, high = min(low, z), max(high, z)
             edge[j, i] = high - low > gap
@@ -66,15 +71,15 @@ def _edges(depth: F32, gap: float, edge: Bool) -> None:
 @njit(cache=True, nogil=True)
 def _trust(edge: Bool, alpha: F32, trust: F32) -> None:
     """Weigh every pixel by how surely its colour is one surface's; see Sight."""
-    n = edge.shape[0]
+    n, m = edge.shape
     for j in range(n):
-        for i in range(n):
+        for i in range(m):
             if not alpha[j, i] > SOLID:
                 trust[j, i] = 0.0
                 continue
             solid = True
             for v in range(max(j - 1, 0), min(j + 2, n)):
-                for u in range(max(i - 1, 0), min(i + 2, n)):
+                for u in range(max(i - 1, 0), min(i + 2, m)):
                     solid = solid and alpha[v, u] > SOLID
             if not solid:
                 trust[j, i] = SHY * SHY
@@ -85,6 +90,6 @@ def _trust(edge: Bool, alpha: F32, trust: F32) -> None:
                 wary = False
                 for v in range(max(j - 2, 0), min(j + 3, n)):
                     reach = 2 - abs(v - j)
-                    for u in range(max(i - reach, 0), min(i + reach + 1, n)):
+                    for u in range(max(i - reach, 0), min(i + reach + 1, m)):
                         wary = wary or edge[v, u]
                 trust[j, i] = WARY if wary else 1.0
