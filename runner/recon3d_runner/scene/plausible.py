@@ -8,6 +8,7 @@ from scipy import ndimage
 
 from recon3d_runner.scene.images import RawView
 from recon3d_runner.scene.masks import Mask, background_code, unlike
+from recon3d_runner.types import I64, Bool
 
 MIN_PIXELS = 64
 """A view with fewer object pixels than this shows no object."""
@@ -42,10 +43,9 @@ def check_view(view: RawView, mask: Mask) -> None:
         )
     if mask.inside_depth is None:
         return
-    differs = unlike(view.rgb, mask.background, 12 / 255) if view.alpha is None else view.alpha > 0.5
-    size = mask.inside_depth.shape[0]
-    at = ((np.arange(size) + 0.5) * differs.shape[0] / size).astype(np.int64)
-    coloured = ndimage.binary_opening(differs[at][:, at])
+    at = _centres(view, mask.inside_depth)
+    differs = unlike(view.rgb[at], mask.background, 12 / 255) if view.alpha is None else view.alpha[at] > 0.5
+    coloured = ndimage.binary_opening(differs)
     near = ndimage.binary_dilation(mask.inside_depth, iterations=4)
     stray = float((coloured & ~near).sum()) / max(1, int(coloured.sum()))
     if stray > STRAY:
@@ -56,16 +56,21 @@ def check_view(view: RawView, mask: Mask) -> None:
         )
 
 
+def _centres(view: RawView, inside_depth: Bool) -> tuple[I64, ...]:
+    """The picture's pixels at the centres of the depth render's, as an index."""
+    size = len(inside_depth)
+    at = ((np.arange(size) + 0.5) * len(view.rgb) / size).astype(np.int64)
+    return np.ix_(at, at)
+
+
 def check_colours(raw: list[RawView], masks: list[Mask]) -> None:
     """Raise INCONSISTENT_VIEWS for a picture that is blank where its depth and the other pictures show the object."""
     shares = {}
     for view, mask in zip(raw, masks, strict=True):
         if mask.inside_depth is None:
             return
-        size = mask.inside_depth.shape[0]
-        at = ((np.arange(size) + 0.5) * view.rgb.shape[0] / size).astype(np.int64)
-        colours = view.rgb[at][:, at][mask.inside_depth].astype(np.float32) / np.float32(255)
-        shares[view.name] = float((np.abs(colours - mask.background).max(1) > 3 / 255).mean())
+        coloured = unlike(view.rgb[_centres(view, mask.inside_depth)], mask.background, 3 / 255)
+        shares[view.name] = float(coloured[mask.inside_depth].mean())
     blank = min(shares, key=lambda name: shares[name])
     if shares[blank] < 0.01 and float(np.median(list(shares.values()))) > 0.2:
         raise Recon3dError(
