@@ -242,9 +242,9 @@ def _solvers(
 ) -> Callable[[I32], Solver]:
     """What makes the solver of a mesh: on the rasteriser's device where it has one."""
     if isinstance(rasteriser, TensorRasteriser):
-        from recon3d_runner.engines.nvdiffrec.on_device.geometry import OnDevice, targets
+        from recon3d_runner.engines.nvdiffrec.on_device.geometry import OnDevice, Targets
 
-        images = targets(views, prepared, rasteriser.device)
+        images = Targets.of(views, prepared, rasteriser.device)
         return lambda faces: OnDevice(faces, edge_table(faces), images, options, rasteriser, held, HOLD)
     return lambda faces: _OnHost(faces, views, prepared, options, rasteriser, held)
 

@@ -1,6 +1,7 @@
 """One Gauss-Newton step of pass 1 in torch: what geometry.py and raster/jacobian.py do, on a device.
 
 A vertex's neighbours stand in the rows of a table, so that applying the matrices is reading, never adding in turns.
+All views go together, since a device that is handed one small thing after the other waits.
 """
 
 from __future__ import annotations
@@ -14,10 +15,11 @@ from numba import njit
 from torch import Tensor
 
 from recon3d_runner.engines.nvdiffrec.fusion import Silhouette
+from recon3d_runner.engines.nvdiffrec.on_device.repeat import repeat
 from recon3d_runner.engines.nvdiffrec.on_device.sums import add_at, dot, floating
 from recon3d_runner.engines.nvdiffrec.remesh import vertex_faces
 from recon3d_runner.raster.port import TensorRasteriser
-from recon3d_runner.types import F64, I32, Camera, View
+from recon3d_runner.types import F64, I32, View
 
 if TYPE_CHECKING:
     from recon3d_runner.engines.nvdiffrec.geometry import GeometryOptions
@@ -27,34 +29,44 @@ GRAZING = -0.02
 
 
 @dataclass(frozen=True)
-class Target:
-    """One view's images on the device."""
+class Targets:
+    """All views' images on the device; views share one size, angle and distance."""
 
-    camera: Camera
     size: int
+    focal: float
+    unit: float
+    """What a pixel is in the world, at the origin."""
     depth: Tensor | None
+    """(K, n, n)."""
     distance: Tensor
+    """(K, n, n)."""
     rotation: Tensor
+    """(K, 3, 3)."""
     translation: Tensor
+    """(K, 3)."""
 
+    @classmethod
+    def of(cls, views: list[View], prepared: list[Silhouette], device: torch.device) -> Targets:
+        """Bring depth and outline distances to `device`."""
 
-def targets(views: list[View], prepared: list[Silhouette], device: torch.device) -> list[Target]:
-    """Bring the six views' depth and outline distances to the device."""
+        def put(arrays: list[np.ndarray]) -> Tensor:
+            return torch.from_numpy(np.stack(arrays)).to(device)
 
-    def put(array: np.ndarray) -> Tensor:
-        return torch.from_numpy(np.ascontiguousarray(array)).to(device)
-
-    return [
-        Target(
-            view.camera,
-            p.distance.shape[0],
-            None if view.depth is None else put(p.depth),
-            put(p.distance),
-            put(view.camera.rotation),
-            put(view.camera.translation),
+        size, camera = len(prepared[0].distance), views[0].camera
+        return cls(
+            size,
+            camera.focal(size),
+            float(np.linalg.norm(camera.centre)) / camera.focal(size),
+            None if views[0].depth is None else put([p.depth for p in prepared]),
+            put([p.distance for p in prepared]),
+            put([view.camera.rotation for view in views]),
+            put([view.camera.translation for view in views]),
         )
-        for view, p in zip(views, prepared, strict=True)
-    ]
+
+    def project(self, x: Tensor) -> Tensor:
+        """World (V, 3) to pixel x, pixel y, z-depth in every view: (K, V, 3)."""
+        p = x @ self.rotation.mT + self.translation[:, None]
+        return torch.cat([self.focal * p[..., :2] / p[..., 2:] + self.size / 2, p[..., 2:]], 2)
 
 
 @njit(cache=True, nogil=True)
@@ -97,7 +109,7 @@ class OnDevice:
         self,
         faces: I32,
         edges: tuple[I32, I32],
-        views: list[Target],
+        views: Targets,
         options: GeometryOptions,
         rasteriser: TensorRasteriser,
         held: F64,
@@ -119,29 +131,18 @@ class OnDevice:
         n = torch.from_numpy(np.ascontiguousarray(normals)).to(device)
         mesh = self.mesh
         total = torch.zeros((len(mesh.faces), 9), dtype=torch.int64, device=device)
-        loss = torch.zeros((), dtype=torch.float64, device=device)
-        used = 0
-        corner = x[mesh.faces]
-        across = torch.linalg.cross(corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0])
-        length = torch.linalg.norm(across, dim=1)
-        normal = across / length.clamp(min=1e-300)[:, None]
-        along = (n[mesh.faces] * normal[:, None]).sum(2)
-        unit = 1.0
-        for view in self.views:
-            focal = view.camera.focal(view.size)
-            unit = float(np.linalg.norm(view.camera.centre)) / focal
-            points = project(x, view)
-            face, depth, bary = self.rasteriser.draw(points, mesh.faces32, view.size)
-            if view.depth is not None:
-                reach = self.options.gate_pixels * gate * unit
-                value, count = _depth(view, face, depth, bary, normal, length > 0, along, reach, unit, total)
-                loss, used = loss + value, used + count
-            value, count = _outline(view, mesh, points, n, face, 6.0 * gate, self.options.silhouette, unit, total)
+        views, points = self.views, self.views.project(x)
+        drawn = [self.rasteriser.draw(p, mesh.faces32, views.size) for p in points]
+        face, depth, bary = (torch.stack(images) for images in zip(*drawn, strict=True))
+        loss, used = _outline(views, mesh, points, n, face, 6.0 * gate, self.options.silhouette, total)
+        if views.depth is not None:
+            near = self.options.gate_pixels * gate * views.unit
+            value, count = _depth(views, mesh, face, depth, bary, x, n, near, total)
             loss, used = loss + value, used + count
         sums = floating(total)
         kept = self.held if bent is None else torch.maximum(self.held, torch.from_numpy(bent).to(device))
-        step = self._descend(sums[:, :6], sums[:, 6:] * unit, x, n, smooth, kept)
-        return step.cpu().numpy(), float(loss) * unit**2, used
+        step = self._descend(sums[:, :6], sums[:, 6:] * views.unit, x, n, smooth, kept)
+        return step.cpu().numpy(), float(loss) * views.unit**2, used
 
     def _descend(self, blocks: Tensor, rhs: Tensor, x: Tensor, n: Tensor, smooth: float, kept: Tensor) -> Tensor:
         """Conjugate gradients on (data + lambda B'B + mu I) d = -J'W r - lambda B' k, Jacobi preconditioned."""
@@ -176,55 +177,54 @@ class OnDevice:
         residual = load - lam * unbend(curvature * (1.0 - kept))
         d = torch.zeros_like(residual)
         z = inverse * residual
-        p = z
+        p = z.clone()
         rz = dot(residual, z)
         least = 1e-10 * rz
-        for _ in range(self.options.cg_iterations):
+
+        def iterate() -> None:
             q = apply(p)
             # Once converged the steps are nothing: asking for that would wait for the device.
-            alpha = torch.where(rz > least, rz / dot(p, q), torch.zeros_like(rz))
-            d = d + alpha * p
-            residual = residual - alpha * q
+            alpha = torch.where(rz > least, rz / dot(p, q), 0.0)
+            d.add_(alpha * p)
+            residual.sub_(alpha * q)
             z = inverse * residual
             new = dot(residual, z)
-            p = z + torch.where(rz > least, new / rz, torch.zeros_like(rz)) * p
-            rz = new
+            p.mul_(torch.where(rz > least, new / rz, 0.0)).add_(z)
+            rz.copy_(new)
+
+        repeat(iterate, self.options.cg_iterations, x.device)
         return d
 
 
-def project(x: Tensor, view: Target) -> Tensor:
-    """World (V, 3) to pixel x, pixel y, z-depth in an image of the view's size."""
-    p = x @ view.rotation.T + view.translation
-    flat = view.camera.focal(view.size) * p[:, :2] / p[:, 2:] + view.size / 2
-    return torch.cat([flat, p[:, 2:]], 1)
-
-
 def _depth(
-    view: Target,
+    views: Targets,
+    mesh: Mesh,
     face: Tensor,
     depth: Tensor,
     bary: Tensor,
-    normal: Tensor,
-    whole: Tensor,
-    along: Tensor,
+    x: Tensor,
+    n: Tensor,
     gate: float,
-    unit: float,
     total: Tensor,
 ) -> tuple[Tensor, int]:
     """Point-to-plane depth residuals, in pixels, added to `total` (F, 9); see jacobian.depth_terms."""
-    assert view.depth is not None  # noqa: S101 - the caller looks
-    apart = depth - view.depth
+    assert views.depth is not None  # noqa: S101 - the caller looks
+    corner = x[mesh.faces]
+    across = torch.linalg.cross(corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0])
+    length = torch.linalg.norm(across, dim=1)
+    normal = across / length.clamp(min=1e-300)[:, None]
+    along = (n[mesh.faces] * normal[:, None]).sum(2)
+    turned = normal @ views.rotation.mT
+    apart = depth - views.depth
     # NaN, where either has none, compares false.
-    row, column = torch.nonzero((face >= 0) & (apart.abs() <= gate), as_tuple=True)
-    f = face[row, column].long()
-    focal = view.camera.focal(view.size)
-    flat = (torch.stack([column, row], 1).double() + (0.5 - view.size / 2)) / focal
-    ray = torch.cat([flat, torch.ones_like(flat[:, :1])], 1)
-    slope = (normal[f] * (ray @ view.rotation)).sum(1)
-    good = (slope < GRAZING) & whole[f]
-    r = apart[row, column].double() * slope / unit
+    k, row, column = torch.nonzero((face >= 0) & (apart.abs() <= gate), as_tuple=True)
+    f = face[k, row, column].long()
+    flat = (torch.stack([column, row], 1).double() + (0.5 - views.size / 2)) / views.focal
+    slope = (turned[k, f, :2] * flat).sum(1) + turned[k, f, 2]
+    good = (slope < GRAZING) & (length > 0)[f]
+    r = apart[k, row, column].double() * slope / views.unit
     weight = (2.0 / r.abs().clamp(min=2.0)) * good
-    b = bary[row, column].double()
+    b = bary[k, row, column].double()
     j = torch.cat([1.0 - b.sum(1, keepdim=True), b], 1) * along[f]
     square = [j[:, p] * j[:, q] for p in range(3) for q in range(p, 3)]
     add_at(total, f, torch.cat([torch.stack(square, 1), -j * r[:, None]], 1) * weight[:, None])
@@ -232,44 +232,43 @@ def _depth(
 
 
 def _outline(
-    view: Target,
+    views: Targets,
     mesh: Mesh,
     points: Tensor,
     n: Tensor,
     face: Tensor,
     gate: float,
     strength: float,
-    unit: float,
     total: Tensor,
 ) -> tuple[Tensor, int]:
     """Silhouette residuals of contour edges, added to `total` (F, 9); see jacobian.outline_terms."""
-    size, focal = view.size, view.camera.focal(view.size)
-    flat = points[mesh.faces]
-    a, b = flat[:, 1, :2] - flat[:, 0, :2], flat[:, 2, :2] - flat[:, 0, :2]
-    facing = (a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]) < 0
-    seen = facing[mesh.wings]
-    e = torch.nonzero(seen[:, 0] != seen[:, 1])[:, 0]
-    front = torch.where(seen[e, 0], mesh.wings[e, 0], mesh.wings[e, 1])
+    size, focal = views.size, views.focal
+    flat = points[:, mesh.faces, :2]
+    a, b = flat[:, :, 1] - flat[:, :, 0], flat[:, :, 2] - flat[:, :, 0]
+    facing = (a[..., 0] * b[..., 1] - a[..., 1] * b[..., 0]) < 0
+    seen = facing[:, mesh.wings]
+    k, e = torch.nonzero(seen[..., 0] != seen[..., 1], as_tuple=True)
+    front = torch.where(seen[k, e, 0], mesh.wings[e, 0], mesh.wings[e, 1])
     ends = mesh.edges[e]
-    at = points[ends]
+    at = points[k[:, None], ends]
     middle = at.mean(1)
     along = at[:, 1, :2] - at[:, 0, :2]
     length = torch.linalg.norm(along, dim=1)
     outward = torch.stack([-along[:, 1], along[:, 0]], 1) / length.clamp(min=1e-9)[:, None]
     corners = mesh.faces[front]
     other = corners[(corners != ends[:, :1]) & (corners != ends[:, 1:])]  # one a face
-    inside = ((points[other][:, :2] - middle[:, :2]) * outward).sum(1) > 0
+    inside = ((points[k, other, :2] - middle[:, :2]) * outward).sum(1) > 0
     outward = torch.where(inside[:, None], -outward, outward)
     beside = (middle[:, :2] + 1.5 * outward).long()
-    value, gradient = _sample(view.distance, middle[:, :2])
+    value, gradient = _sample(views.distance, k, middle[:, :2])
     steep = torch.linalg.norm(gradient, dim=1)
     good = (at[:, :, 2] > 0).all(1) & (length >= 1e-9) & (middle[:, :2] >= 2.0).all(1)
     good &= (middle[:, :2] <= size - 2.0).all(1) & (beside >= 0).all(1) & (beside < size).all(1)
     near = beside.clamp(0, size - 1)
-    good &= (face[near[:, 1], near[:, 0]] < 0) & (value.abs() <= gate)
+    good &= (face[k, near[:, 1], near[:, 0]] < 0) & (value.abs() <= gate)
     good &= (steep >= 0.3) & ((gradient * outward).sum(1) >= 0.5 * steep)
-    r = value * middle[:, 2] / focal / unit
-    turned = n[ends] @ view.rotation.T
+    r = value * middle[:, 2] / focal / views.unit
+    turned = n[ends] @ views.rotation[k].mT
     ray = (at[:, :, :2] - size / 2) / focal
     moved = (gradient[:, None] * (turned[:, :, :2] - ray * turned[:, :, 2:])).sum(2)
     j = 0.5 * middle[:, 2:] / at[:, :, 2] * moved
@@ -281,14 +280,14 @@ def _outline(
     return dot(weight * r, r), int(good.sum())
 
 
-def _sample(image: Tensor, at: Tensor) -> tuple[Tensor, Tensor]:
-    """Bilinear value (N,) and gradient (N, 2) of `image` at pixel positions, centres at +0.5."""
-    n = image.shape[0]
+def _sample(images: Tensor, k: Tensor, at: Tensor) -> tuple[Tensor, Tensor]:
+    """Bilinear value (N,) and gradient (N, 2) of `images` (K, n, n) number k at pixel positions, centres at +0.5."""
+    n = images.shape[1]
     place = at - 0.5
     low = place.floor().clamp(0, n - 2)
     i, j = low[:, 0].long(), low[:, 1].long()
     fx, fy = (place - low).unbind(1)
-    a, b = image[j, i].double(), image[j, i + 1].double()
-    c, d = image[j + 1, i].double(), image[j + 1, i + 1].double()
+    a, b = images[k, j, i].double(), images[k, j, i + 1].double()
+    c, d = images[k, j + 1, i].double(), images[k, j + 1, i + 1].double()
     value = (1 - fy) * ((1 - fx) * a + fx * b) + fy * ((1 - fx) * c + fx * d)
     return value, torch.stack([(1 - fy) * (b - a) + fy * (d - c), (1 - fx) * (c - a) + fx * (d - b)], 1)

@@ -9,7 +9,7 @@ import numpy as np
 from recon3d_runner.engines.nvdiffrec.fusion import Silhouette
 from recon3d_runner.engines.nvdiffrec.geometry import HOLD, GeometryOptions
 from recon3d_runner.engines.nvdiffrec.on_device.fusion import carve
-from recon3d_runner.engines.nvdiffrec.on_device.geometry import OnDevice, targets
+from recon3d_runner.engines.nvdiffrec.on_device.geometry import OnDevice, Targets
 from recon3d_runner.engines.nvdiffrec.on_device.sight import count_faces
 from recon3d_runner.engines.nvdiffrec.on_device.texture import System, solve
 from recon3d_runner.engines.nvdiffrec.remesh import edge_table
@@ -37,7 +37,7 @@ def get_ready(rasteriser: TensorRasteriser) -> None:
     )
     prepared = [Silhouette(flat - 3, flat, flat - 3)]
     carve([view], prepared, np.full(3, -0.5), 0.1, 8, Unheard(), rasteriser.device)
-    images = targets([view], prepared, rasteriser.device)
+    images = Targets.of([view], prepared, rasteriser.device)
     solver = OnDevice(FACES, edge_table(FACES), images, GeometryOptions(), rasteriser, np.zeros(len(VERTICES)), HOLD)
     solver.solve(VERTICES, vertex_normals(VERTICES, FACES), 1.0, 1.0)
     count_faces(project(VERTICES, view.camera, SIZE), FACES, SIZE, rasteriser)
