@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import os
 import resource
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -29,7 +29,7 @@ from recon3d_runner.export import export_glb, export_others
 from recon3d_runner.glb import read_glb, read_shape
 from recon3d_runner.previews import write_comparison, write_previews
 from recon3d_runner.provenance import parameters, threads
-from recon3d_runner.quality.evaluate import Evaluation, check_all, evaluate
+from recon3d_runner.quality.evaluate import Evaluation, LeftOut, check_all, evaluate
 from recon3d_runner.quality.leave_one_out import leave_one_out
 from recon3d_runner.raster import Rasteriser, TensorRasteriser, gpu_library, open_rasteriser
 from recon3d_runner.raster.cpu import mip_pyramid
@@ -105,8 +105,14 @@ def deliver(
         with run.stage("export"):
             export_glb(made, out)
             shape = read_shape(out / layout.MESH_GLB)
-            # Of the texture the checks need the size alone.
-            checks = aside.submit(check_all, shape.textured(made.texture, made.unseen), {}) if cores >= MANY else None
+            checks: Future[MeshChecks] | None = None
+            rasteriser = open_rasteriser("cpu")
+            alone: Callable[[], LeftOut] = partial(
+                leave_one_out, shape.vertices, shape.faces, scene.views, rasteriser, cores
+            )
+            if cores >= MANY:  # of the texture these need the size at most
+                checks = aside.submit(check_all, shape.textured(made.texture, made.unseen), {})
+                alone = aside.submit(alone).result
             mesh = shape.textured(shape.texture(), made.unseen)
             levels = mip_pyramid(mesh.texture)
         written: list[Future[Any]] = [aside.submit(export_others, made, out, request.spec.output.formats)]
@@ -119,7 +125,7 @@ def deliver(
             else:
                 written.append(aside.submit(pictures))
         with run.stage("evaluate"):
-            measured = _measure(request, scene, mesh, run, facts or {}, cores, checks, levels)
+            measured = _measure(request, scene, mesh, run, facts or {}, cores, alone, checks, levels)
         with run.stage("report"):
             quality = measured.quality
             scores = {str(name): view.psnr_foreground for name, view in quality.per_view.items()}
@@ -156,6 +162,7 @@ def _measure(
     run: Run,
     facts: Mapping[str, Fact],
     cores: int,
+    alone: Callable[[], LeftOut],
     checks: Future[MeshChecks] | None,
     levels: Pyramid,
 ) -> Evaluation:
@@ -164,7 +171,7 @@ def _measure(
         mesh,
         scene.views,
         scene.calibration,
-        lambda: leave_one_out(mesh.vertices, mesh.faces, scene.views, open_rasteriser("cpu"), cores),
+        alone,
         engine=request.engine,
         thresholds=request.spec.quality,
         backgrounds=scene.backgrounds,

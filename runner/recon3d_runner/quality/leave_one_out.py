@@ -14,7 +14,7 @@ import numpy as np
 
 from recon3d_runner.comparison import shrink
 from recon3d_runner.engines.nvdiffrec import bake
-from recon3d_runner.engines.nvdiffrec.sight import SHY, Sight, look
+from recon3d_runner.engines.nvdiffrec.sight import SHY, Sight, sight_of
 from recon3d_runner.raster import Rasteriser
 from recon3d_runner.raster.cpu import project
 from recon3d_runner.types import F32, F64, I32, View
@@ -33,17 +33,16 @@ def leave_one_out(
     """PSNR in dB by view, at half the input's resolution; None where other views see too little of the surface."""
     size = max(256, views[0].rgb.shape[0] // 2)
 
-    def prepare(view: View) -> tuple[View, Sight]:
-        target = size if view.rgb.shape[0] % size == 0 else view.rgb.shape[0]
-        small = View(view.name, view.camera, _shrink(view.rgb, target), _shrink(view.alpha, target), None, 0.0)
-        return small, look(vertices, faces, small, rasteriser)
+    def prepare(view: View) -> tuple[Sight, bake.TexelMap]:
+        n = size if view.rgb.shape[0] % size == 0 else view.rgb.shape[0]
+        small = View(view.name, view.camera, _shrink(view.rgb, n), _shrink(view.alpha, n), None, 0.0)
+        face, depth, bary = rasteriser.rasterize(project(vertices, view.camera, n), faces, n)
+        return sight_of(small, depth), bake.TexelMap(face, bary)
 
     def one(k: int) -> float | None:
-        view = prepared[k][0]
-        n = view.rgb.shape[0]
-        face, _, bary = rasteriser.rasterize(project(vertices, view.camera, n), faces, n)
-        others = [sight for j, (_, sight) in enumerate(prepared) if j != k]
-        colour, weight = bake.gather(bake.TexelMap(face, bary), vertices, faces, others)
+        sight, shown = prepared[k]
+        view = sight.view
+        colour, weight = bake.gather(shown, vertices, faces, [s for j, (s, _) in enumerate(prepared) if j != k])
         judged = (weight > SHY) & (view.alpha > 0.99)
         if judged.sum() < MIN_SHARE * max(1, int((view.alpha > 0.5).sum())):
             return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 import numpy as np
@@ -84,7 +85,8 @@ def picture_pair(reference: F32, render: F32, border: float) -> tuple[str, str]:
 
 def common_border(pairs: list[tuple[F32, F32]]) -> float:
     """The border that no image of any pair needs."""
-    return min(white_border(pair) for pair in pairs)
+    with ThreadPoolExecutor() as pool:
+        return min(pool.map(white_border, pairs))
 
 
 def octahedral(normals: F64) -> np.ndarray[tuple[int, ...], np.dtype[np.int8]]:

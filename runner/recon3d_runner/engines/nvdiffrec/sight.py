@@ -12,9 +12,7 @@ import numpy as np
 from numba import njit
 
 from recon3d_runner.crop import around
-from recon3d_runner.raster import Rasteriser
-from recon3d_runner.raster.cpu import project
-from recon3d_runner.types import F32, F64, I32, Bool, View
+from recon3d_runner.types import F32, Bool, View
 
 SHY = 1e-3
 """Weight of pixels on an occlusion edge, which mix two surfaces; below that of a view at a cosine of .2."""
@@ -37,14 +35,8 @@ class Sight:
     """(H, H) 1 on solid foreground, WARY and SHY towards occlusion edges, 0 where the input shows background."""
 
 
-def look(vertices: F64, faces: I32, view: View, rasteriser: Rasteriser) -> Sight:
-    """Depth buffer and trust of one view."""
-    size = view.rgb.shape[0]
-    return sight_of(view, rasteriser.rasterize(project(vertices, view.camera, size), faces, size).depth)
-
-
 def sight_of(view: View, depth: F32) -> Sight:
-    """The same from the rendered depth (H, H)."""
+    """Trust of one view in which the mesh has the rendered `depth` (H, H)."""
     pixel = float(np.linalg.norm(view.camera.centre)) / view.camera.focal(len(depth))
     trust = np.zeros(depth.shape, np.float32)
     place = around(view.alpha > SOLID, REACH)  # all else is worth nothing
