@@ -152,8 +152,8 @@ def build_scene(folder: Path, spec: JobSpec, run: Run) -> Scene:
     with run.stage("masks"):
         with ThreadPoolExecutor() as pool:
             masks = list(pool.map(find_mask, raw))
-            list(pool.map(plausible.check_view, raw, masks))
-        plausible.check_colours(raw, masks)
+            shares = list(pool.map(plausible.check_view, raw, masks))
+        plausible.check_colours({view.name: share for view, share in zip(raw, shares, strict=True)})
     with run.stage("calibrate"):
         known = _known(spec)
         if known.distance is None and (known.near is not None or known.far is not None):

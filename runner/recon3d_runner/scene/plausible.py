@@ -8,7 +8,6 @@ from scipy import ndimage
 
 from recon3d_runner.scene.images import RawView
 from recon3d_runner.scene.masks import Mask, background_code, unlike
-from recon3d_runner.types import I64, Bool
 
 MIN_PIXELS = 64
 """A view with fewer object pixels than this shows no object."""
@@ -18,8 +17,11 @@ STRAY = 0.05
 """Share of coloured pixels outside the depth's object above which the two show different things."""
 
 
-def check_view(view: RawView, mask: Mask) -> None:
-    """Raise INCONSISTENT_VIEWS for a view without an object or whose depth shows something else than its colours."""
+def check_view(view: RawView, mask: Mask) -> float | None:
+    """Raise INCONSISTENT_VIEWS for a view without an object or whose depth shows something else than its colours.
+
+    Returns the share of the depth render's object that does not look like the background; None without one.
+    """
     if view.gray is not None:
         border = np.concatenate([view.gray[0], view.gray[-1], view.gray[:, 0], view.gray[:, -1]])
         share = float((border == background_code(view.gray)).mean())
@@ -42,9 +44,11 @@ def check_view(view: RawView, mask: Mask) -> None:
             {"worst_view": view.name, "object_pixels": int((mask.alpha >= 0.5).sum())},
         )
     if mask.inside_depth is None:
-        return
-    at = _centres(view, mask.inside_depth)
-    differs = unlike(view.rgb[at], mask.background, 12 / 255) if view.alpha is None else view.alpha[at] > 0.5
+        return None
+    size = len(mask.inside_depth)
+    at = ((np.arange(size) + 0.5) * len(view.rgb) / size).astype(np.int64)
+    picture = view.rgb[at][:, at]
+    differs = unlike(picture, mask.background, 12 / 255) if view.alpha is None else view.alpha[at][:, at] > 0.5
     coloured = ndimage.binary_opening(differs)
     near = ndimage.binary_dilation(mask.inside_depth, iterations=4)
     stray = float((coloured & ~near).sum()) / max(1, int(coloured.sum()))
@@ -54,27 +58,21 @@ def check_view(view: RawView, mask: Mask) -> None:
             f"The colours and the depth render of the view '{view.name}' show different objects.",
             {"worst_view": view.name, "stray_share": round(stray, 3), "limit": STRAY},
         )
+    return float(unlike(picture, mask.background, 3 / 255)[mask.inside_depth].mean())
 
 
-def _centres(view: RawView, inside_depth: Bool) -> tuple[I64, ...]:
-    """The picture's pixels at the centres of the depth render's, as an index."""
-    size = len(inside_depth)
-    at = ((np.arange(size) + 0.5) * len(view.rgb) / size).astype(np.int64)
-    return np.ix_(at, at)
+def check_colours(shares: dict[str, float | None]) -> None:
+    """Raise INCONSISTENT_VIEWS for a picture that is blank where its depth and the other pictures show the object.
 
-
-def check_colours(raw: list[RawView], masks: list[Mask]) -> None:
-    """Raise INCONSISTENT_VIEWS for a picture that is blank where its depth and the other pictures show the object."""
-    shares = {}
-    for view, mask in zip(raw, masks, strict=True):
-        if mask.inside_depth is None:
-            return
-        coloured = unlike(view.rgb[_centres(view, mask.inside_depth)], mask.background, 3 / 255)
-        shares[view.name] = float(coloured[mask.inside_depth].mean())
-    blank = min(shares, key=lambda name: shares[name])
-    if shares[blank] < 0.01 and float(np.median(list(shares.values()))) > 0.2:
+    shares: what `check_view` says of every view.
+    """
+    known = {name: share for name, share in shares.items() if share is not None}
+    if len(known) < len(shares):
+        return
+    blank = min(known, key=lambda name: known[name])
+    if known[blank] < 0.01 and float(np.median(list(known.values()))) > 0.2:
         raise Recon3dError(
             Code.INCONSISTENT_VIEWS,
             f"The picture '{blank}' is blank where its depth render shows the object.",
-            {"worst_view": blank, "coloured_share": {name: round(share, 3) for name, share in shares.items()}},
+            {"worst_view": blank, "coloured_share": {name: round(share, 3) for name, share in known.items()}},
         )
