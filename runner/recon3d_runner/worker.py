@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import importlib.util
 import json
 import os
 import sys
@@ -157,12 +158,14 @@ def work(raw: dict[str, Any], events: Events) -> None:
     engines.require(raw["engine"])
     run, spec, source = PipeRun(events), parse_job(raw["spec"]), Path(raw["input_dir"])
     aside = ThreadPoolExecutor(2)  # nobody waits for it where a device is refused: this process just ends
-    # To load what a GPU needs takes seconds, and nothing asks for it before the views are calibrated.
-    choosing = aside.submit(_choose, raw["device"], raw["engine"])
     # By name: the pipeline needs numerical libraries, and this module is imported where there are none.
     pipeline = importlib.import_module("recon3d_runner.pipeline")
-    # In this thread where the device is known by now: memory of another would not go back to the system as readily.
-    scene = None if choosing.done() else aside.submit(pipeline.build_scene, source, spec, run)
+    # To load what a GPU needs takes seconds, and nothing asks for it before the views are calibrated. Nor does it begin
+    # before the pipeline is there: two imports only take turns, while the scene computes beside one.
+    choosing = aside.submit(_choose, raw["device"], raw["engine"])
+    # In this thread where nothing is loaded: memory of another would not go back to the system as readily.
+    loads = raw["device"] != "cpu" and importlib.util.find_spec("torch") is not None
+    scene = aside.submit(pipeline.build_scene, source, spec, run) if loads else None
     choice = choosing.result()
     if choice.why is not None:
         run.warn("cpu_used", f"The CPU is used. {choice.why}")
