@@ -8,6 +8,7 @@ import numpy as np
 
 from recon3d_runner.quality.jit import kernel
 from recon3d_runner.raster.cpu import project, rasterize
+from recon3d_runner.raster.kernels import within
 from recon3d_runner.surface import vertex_normals
 from recon3d_runner.types import F32, F64, I32, Camera, TexturedMesh
 
@@ -78,11 +79,9 @@ def _sample(
     """Colour of one sample that shows a face."""
     f = face[j, i]
     b1, b2 = bary[j, i, 0], bary[j, i, 1]
-    b0 = 1.0 - b1 - b2
-    a, b, c = faces[f, 0], faces[f, 1], faces[f, 2]
-    x = b0 * normals[a, 0] + b1 * normals[b, 0] + b2 * normals[c, 0]
-    y = b0 * normals[a, 1] + b1 * normals[b, 1] + b2 * normals[c, 1]
-    z = b0 * normals[a, 2] + b1 * normals[b, 2] + b2 * normals[c, 2]
+    x = within(normals, faces, f, b1, b2, 0)
+    y = within(normals, faces, f, b1, b2, 1)
+    z = within(normals, faces, f, b1, b2, 2)
     length = max(np.sqrt(x * x + y * y + z * z), 1e-12)
     # A wide light from above left, half wrapped around, and a little rim so that outlines read on white.
     lambert = 0.5 + 0.5 * (-0.40 * x - 0.62 * y - 0.67 * z) / length

@@ -20,6 +20,12 @@ WIDE = 512
 
 
 @njit(cache=True, nogil=True)
+def within(values: F64, faces: I32, f: int, b1: float, b2: float, k: int) -> float:
+    """What face `f` has inside where its corners have column `k` of `values`; b1, b2: weights of corners 1 and 2."""
+    return float((1.0 - b1 - b2) * values[faces[f, 0], k] + b1 * values[faces[f, 1], k] + b2 * values[faces[f, 2], k])
+
+
+@njit(cache=True, nogil=True)
 def extent(points: F64, faces: I32, size: int, f: int) -> tuple[int, int, int, int]:
     """First and last pixel column and row whose centres face `f` may cover in an image of `size`.
 

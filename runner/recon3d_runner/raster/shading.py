@@ -9,7 +9,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from recon3d_runner.bands import in_bands
-from recon3d_runner.raster.kernels import scan_band, sort_into_bands
+from recon3d_runner.raster.kernels import scan_band, sort_into_bands, within
 from recon3d_runner.types import F32, F64, I32, U8
 
 I64 = NDArray[np.int64]
@@ -116,12 +116,11 @@ def _trilinear(texels: F32, start: I64, side: I64, u: float, v: float, lod: floa
 
 
 @njit(cache=True, nogil=True)
-def _lit(faces: I32, f: int, b0: float, b1: float, b2: float, normals: F64, light: F64, ambient: float) -> float:
+def _lit(faces: I32, f: int, b1: float, b2: float, normals: F64, light: F64, ambient: float) -> float:
     """Soft Lambert factor of the interpolated vertex `normals` (V, 3) for a `light` direction (3,)."""
-    p, q, r = faces[f, 0], faces[f, 1], faces[f, 2]
-    x = b0 * normals[p, 0] + b1 * normals[q, 0] + b2 * normals[r, 0]
-    y = b0 * normals[p, 1] + b1 * normals[q, 1] + b2 * normals[r, 1]
-    z = b0 * normals[p, 2] + b1 * normals[q, 2] + b2 * normals[r, 2]
+    x = within(normals, faces, f, b1, b2, 0)
+    y = within(normals, faces, f, b1, b2, 1)
+    z = within(normals, faces, f, b1, b2, 2)
     length = np.sqrt(x * x + y * y + z * z)
     lambert = max(0.0, (x * light[0] + y * light[1] + z * light[2]) / length) if length > 0.0 else 0.0
     return ambient + (1.0 - ambient) * lambert
@@ -179,13 +178,11 @@ def draw(
                         if f < 0:
                             continue
                         b1, b2 = near_bary[y, x, 0], near_bary[y, x, 1]
-                        b0 = 1.0 - b1 - b2
-                        p, q, r = uv_faces[f, 0], uv_faces[f, 1], uv_faces[f, 2]
-                        u = b0 * uv[p, 0] + b1 * uv[q, 0] + b2 * uv[r, 0]
-                        v = b0 * uv[p, 1] + b1 * uv[q, 1] + b2 * uv[r, 1]
+                        u = within(uv, uv_faces, f, b1, b2, 0)
+                        v = within(uv, uv_faces, f, b1, b2, 1)
                         cr, cg, cb = _trilinear(texels, level_start, level_side, u, v, lod[f])
                         if shaded:
-                            gain = np.float32(_lit(faces, f, b0, b1, b2, normals, light, ambient))
+                            gain = np.float32(_lit(faces, f, b1, b2, normals, light, ambient))
                             cr, cg, cb = cr * gain, cg * gain, cb * gain
                         red, green, blue = red + cr, green + cg, blue + cb
                         count += 1

@@ -20,6 +20,7 @@ from recon3d_runner.engines.nvdiffrec.remesh import edge_table
 from recon3d_runner.engines.nvdiffrec.sight import Sight
 from recon3d_runner.engines.nvdiffrec.unwrap import Atlas
 from recon3d_runner.raster.cpu import rasterize
+from recon3d_runner.raster.kernels import within
 from recon3d_runner.surface import vertex_normals
 from recon3d_runner.types import F32, F64, I32, Bool
 
@@ -75,14 +76,12 @@ def _gather(
             if f < 0:
                 continue
             b1, b2 = bary[j, i, 0], bary[j, i, 1]
-            b0 = 1.0 - b1 - b2
-            p0, p1, p2 = faces[f, 0], faces[f, 1], faces[f, 2]
-            x = b0 * vertices[p0, 0] + b1 * vertices[p1, 0] + b2 * vertices[p2, 0]
-            y = b0 * vertices[p0, 1] + b1 * vertices[p1, 1] + b2 * vertices[p2, 1]
-            z = b0 * vertices[p0, 2] + b1 * vertices[p1, 2] + b2 * vertices[p2, 2]
-            nx = b0 * normals[p0, 0] + b1 * normals[p1, 0] + b2 * normals[p2, 0]
-            ny = b0 * normals[p0, 1] + b1 * normals[p1, 1] + b2 * normals[p2, 1]
-            nz = b0 * normals[p0, 2] + b1 * normals[p1, 2] + b2 * normals[p2, 2]
+            x = within(vertices, faces, f, b1, b2, 0)
+            y = within(vertices, faces, f, b1, b2, 1)
+            z = within(vertices, faces, f, b1, b2, 2)
+            nx = within(normals, faces, f, b1, b2, 0)
+            ny = within(normals, faces, f, b1, b2, 1)
+            nz = within(normals, faces, f, b1, b2, 2)
             rx, ry, rz = centre[0] - x, centre[1] - y, centre[2] - z
             length = np.sqrt((nx * nx + ny * ny + nz * nz) * (rx * rx + ry * ry + rz * rz))
             if length == 0.0:
@@ -196,12 +195,8 @@ def _from_vertices(face: I32, bary: F32, faces: I32, vertex: F64, unseen: Bool, 
         for i in range(face.shape[1]):
             if not unseen[j, i]:
                 continue
-            f = face[j, i]
-            b1, b2 = bary[j, i, 0], bary[j, i, 1]
             for k in range(3):
-                colour[j, i, k] = (
-                    (1.0 - b1 - b2) * vertex[faces[f, 0], k] + b1 * vertex[faces[f, 1], k] + b2 * vertex[faces[f, 2], k]
-                )
+                colour[j, i, k] = within(vertex, faces, face[j, i], bary[j, i, 0], bary[j, i, 1], k)
 
 
 def vertex_colours(texels: TexelMap, faces: I32, count: int, colour: F32, weight: F32) -> F64:

@@ -28,7 +28,7 @@ from recon3d_runner.engines.nvdiffrec.sight import Sight, sight_of
 from recon3d_runner.engines.nvdiffrec.unwrap import Atlas
 from recon3d_runner.raster import Rasteriser, TensorRasteriser
 from recon3d_runner.raster.cpu import project
-from recon3d_runner.raster.kernels import face_lod
+from recon3d_runner.raster.kernels import face_lod, within
 from recon3d_runner.run import Run
 from recon3d_runner.surface import face_normals
 from recon3d_runner.types import F32, F64, I32, View
@@ -73,10 +73,8 @@ def _collect(
             if f < 0 or trust[j, i] != 1.0 or cosine[f] <= 0.15:
                 continue
             b1, b2 = bary[j, i, 0], bary[j, i, 1]
-            b0 = 1.0 - b1 - b2
-            a, b, c = uv_faces[f, 0], uv_faces[f, 1], uv_faces[f, 2]
-            place[k, 0] = (b0 * uv[a, 0] + b1 * uv[b, 0] + b2 * uv[c, 0]) * size
-            place[k, 1] = (b0 * uv[a, 1] + b1 * uv[b, 1] + b2 * uv[c, 1]) * size
+            place[k, 0] = within(uv, uv_faces, f, b1, b2, 0) * size
+            place[k, 1] = within(uv, uv_faces, f, b1, b2, 1) * size
             place[k, 2] = lod[f]
             for q in range(3):
                 colour[k, q] = rgb[j, i, q]
