@@ -64,7 +64,7 @@ SPEC = {
     "mesh": {"maxFaces": 6000},
     "output": {"formats": ["glb"]},
 }
-LASTS = {"maxFaces": 60_000}
+LASTS = {"maxFaces": 30_000}
 """The mesh of a job that is to run still when something happens to it."""
 
 

@@ -75,8 +75,8 @@ def test_a_job_s_life_over_rest(world: World, tmp_path: Path):
     client = f"{Path(sys.executable).parent}/recon3d"
     environment = {**world.environment, "RECON3D_URL": world.address, "RECON3D_API_KEY": world.key}
     subprocess.run(
-        [client, "submit", "scan.zip", "--watch", "--out", "result"], cwd=tmp_path, env=environment, check=True,
-        capture_output=True, timeout=300,
+        [client, "submit", "scan.zip", "--profile", "fast", "--watch", "--out", "result"], cwd=tmp_path,
+        env=environment, check=True, capture_output=True, timeout=300,
     )  # fmt: skip
     (result,) = (tmp_path / "result").rglob("result.json")
     assert json.loads(result.read_text())["status"] == "completed"

@@ -43,16 +43,7 @@ def test_kubectl_apply_wait_and_the_result_is_in_the_store(world: World, figure)
     world.remove("example")
 
 
-def test_rest_from_upload_to_zip(world: World):
-    name = upload(world, small_zip())
-    world.wait(name, "Completed")
-    files = download(world, name)
-    assert any(entry.endswith("mesh.glb") for entry in files), files
-    assert world.rest("DELETE", f"/jobs/{name}")[0] == 204
-    eventually(lambda: world.rest("GET", f"/jobs/{name}")[0] == 404, what="the job is gone")
-
-
-def test_the_example_at_its_real_size_over_rest(world: World, figure):
+def test_the_example_at_its_real_size_over_rest_from_upload_to_zip(world: World, figure):
     name = upload(world, full_zip())
     summary = world.wait(name, "Completed", seconds=900)["summary"]
     figure(f"{summary['seconds']:.0f} s, PSNR {summary['psnr']:.2f} dB, {summary['verdict']}")

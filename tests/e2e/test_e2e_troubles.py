@@ -64,7 +64,7 @@ def test_a_runner_above_its_memory_is_named(world: World):
 
 
 def test_an_image_that_cannot_be_pulled_is_named(world: World):
-    world.install("--set-string=image.runner.tag=none", "--set=jobs.startTimeoutSeconds=20")
+    world.install("--set-string=image.runner.tag=none", "--set=jobs.startTimeoutSeconds=10")
     world.submit("image", retry={"limit": 0})
     eventually(lambda: world.reason("image", "RunnerReady") == "ImagePull", seconds=60, what="the condition says so")
     status = world.wait("image", "Failed", seconds=90)
