@@ -57,7 +57,7 @@ def main(command: str = "up", wanted: str = "auto") -> int:
         print(json.dumps(status.get("error") or status.get("conditions"), indent=1))
         return 1
     _download(place)
-    say(f"`make demo-down` removes the cluster; the whole took {time.monotonic() - started:.0f} s")
+    say(f"{place.removal}; the whole took {time.monotonic() - started:.0f} s")
     return 0
 
 

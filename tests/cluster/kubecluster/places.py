@@ -21,6 +21,7 @@ from kubecluster.tools import tool
 
 STORE_VOLUME = "recon3d-demo-store"
 KIND_NAME = "recon3d-demo"
+CRD = "reconstructionjobs.recon3d.io"
 
 
 def folder() -> Path:
@@ -39,6 +40,7 @@ class Place:
 
     kubeconfig: Path | None = None
     extra_values: tuple[str, ...] = ()
+    removal = "`make demo-down` removes the cluster"
 
     def load(self, image: Image) -> None:
         """Give the cluster's nodes an image."""
@@ -61,11 +63,17 @@ class Place:
 class Current(Place):
     """The current context of kubectl. Its nodes must be able to pull the chart's images, or have them."""
 
+    removal = "`helm uninstall recon3d -n recon3d` removes the installation"
+
     def __init__(self) -> None:
         try:
             self.kubectl("get", "--raw", "/readyz")
         except RuntimeError as error:
             raise NoPlaceError(f"the current context of kubectl does not answer: {error}") from error
+        crd = json.loads(self.kubectl("get", "crd", CRD, "-o", "json", "--ignore-not-found") or "{}")
+        if crd and crd["metadata"].get("labels", {}).get("app.kubernetes.io/managed-by") != "Helm":
+            say(f"{CRD} is there already and stays as it is")
+            self.extra_values = ("--set=crds.enabled=false",)
 
     def load(self, image: Image) -> None:
         context = self.kubectl("config", "current-context").strip()

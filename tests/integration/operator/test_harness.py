@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from kubecluster.client import eventually
 from kubecluster.control_plane import control_plane
+from kubecluster.places import NoPlaceError, choose
 from kubecluster.process import sweep
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(120, func_only=True)]
@@ -19,6 +20,7 @@ HARNESS = Path(__file__).resolve().parents[2] / "cluster"
 SCRIPT = """
 import sys, time
 from kubecluster.control_plane import control_plane
+from kubecluster.places import NoPlaceError, choose
 with control_plane(scheduler=False) as plane:
     print(plane.folder, *(program.pid for program in plane.programs.values()), flush=True)
     time.sleep(600)
@@ -56,3 +58,19 @@ def test_a_control_plane_is_up_in_seconds_beside_another(plane):
         pids = [program.pid for program in other.programs.values()]
     assert not any(alive(pid) for pid in pids)
     assert not other.folder.exists()
+
+
+def test_the_demo_on_a_cluster_in_use_leaves_the_definition_that_is_there(plane, admin, monkeypatch):
+    monkeypatch.setenv("KUBECONFIG", str(plane.kubeconfig))
+    place = choose("current")
+    assert place.extra_values == ("--set=crds.enabled=false",)
+    assert "demo-down" not in place.removal
+    with control_plane(scheduler=False) as other:
+        monkeypatch.setenv("KUBECONFIG", str(other.kubeconfig))
+        assert choose("current").extra_values == ()
+
+
+def test_the_demo_says_which_cluster_does_not_answer(tmp_path, monkeypatch):
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))
+    with pytest.raises(NoPlaceError, match="does not answer"):
+        choose("current")
