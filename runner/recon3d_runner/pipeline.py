@@ -140,7 +140,7 @@ def deliver(
                 provenance={"input": request.manifest, "seed": request.spec.seed, "versions": versions},
                 warnings=[Notice(**w) for w in getattr(run, "warnings", [])],
             )
-            build_report(data, out / layout.REPORT, packed)
+            build_report(data, out / layout.REPORT, packed, levels)
             for file in written:
                 file.result()
     return EngineResult(

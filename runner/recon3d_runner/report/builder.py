@@ -44,15 +44,15 @@ class Packed:
         )
 
 
-def build_report(data: ReportData, out_path: Path, packed: Packed | None = None) -> None:
+def build_report(data: ReportData, out_path: Path, packed: Packed | None = None, levels: Pyramid | None = None) -> None:
     """Write the report of `data` to `out_path`: one HTML file that needs nothing else.
 
     The policy allows this very style and script (by hash) and embedded images; nothing can be requested. packed: of
-    the mesh, where the caller has begun that.
+    the mesh, where the caller has begun that; levels: the texture's `mip_pyramid`, where the caller has it.
     """
     style, script = _asset("style.css"), _asset("viewer.js") + _asset("page.js")
     with ThreadPoolExecutor() as pool:
-        packed = Packed.begin(data.mesh, pool) if packed is None else packed
+        packed = Packed.begin(data.mesh, pool, levels) if packed is None else packed
         compare = sections.compare(data)
     mesh_meta, mesh_data = packed.mesh.result()
     engine = f"Engine {data.quality.engine}"
