@@ -77,6 +77,7 @@ class Calibrator:
         self.range_known = fixed_range or fixed_metric
         self.free = np.array([known.fov_deg is None, not self.range_known, not self.range_known], float)
         self.rays = (known.ray,) if known.ray is not None else (False,)
+        self._seen: tuple[Arrangement, Angle] | None = None
 
     def _given_range(self) -> tuple[float, float] | None:
         k = self.known
@@ -111,7 +112,7 @@ class Calibrator:
         Where the outlines fix the angle of view by themselves it is not searched.
         """
         problem = Problem(arrangement.apply(self.sights), stride=2)
-        seen, free = Outlines(problem.sights).solve(), self.free
+        seen, free = self._outlines(arrangement, problem.sights), self.free
         if seen.sigma < FIRM:
             starts, free = self.starts(problem.sights, (seen.fov_deg,)), self.free * NOT_FOCAL
         else:
@@ -172,11 +173,18 @@ class Calibrator:
                 best, arrangement = fit, option
         return best, arrangement
 
-    def _fine(self, sights: list[Sight], start: Fit) -> tuple[Fit, Problem, Angle]:
+    def _outlines(self, arrangement: Arrangement, sights: list[Sight]) -> Angle:
+        """What the outlines of `sights`, so arranged, say of the angle of view; not found again for the same ones."""
+        if self._seen is None or self._seen[0] != arrangement:
+            self._seen = arrangement, Outlines(sights).solve()
+        return self._seen[1]
+
+    def _fine(self, arrangement: Arrangement, start: Fit) -> tuple[Fit, Problem, Angle]:
         """Refine to the last under the angle of view that surfaces and outlines give together."""
+        sights = arrangement.apply(self.sights)
         problem, thin = Problem(sights), Problem(sights, stride=3)
         with ThreadPoolExecutor() as aside:
-            outlines = aside.submit(lambda: Outlines(sights).solve())
+            outlines = aside.submit(self._outlines, arrangement, sights)
             near = self._refine(thin, start.hypothesis, FINE, FINE_STEPS)
             surfaces = aside.submit(self._by_surfaces, thin, near)
             self.run.tick(0.8)
@@ -201,13 +209,13 @@ class Calibrator:
         best = self.coarse(arrangement)
         if search and (best.cost >= AGREE or blame.contradiction(best) > blame.CONTRADICTS):
             best, arrangement = self.orient(best)
-        fit, problem, angle = self._fine(arrangement.apply(self.sights), best)
+        fit, problem, angle = self._fine(arrangement, best)
         settled = blame.Settled(arrangement)
         if search and fit.cost < AGREE:
             settled = blame.settle(Arrangements(self.sights), fit, arrangement, JUDGE)
             if settled.arrangement != arrangement:
                 arrangement = settled.arrangement
-                fit, problem, angle = self._fine(arrangement.apply(self.sights), fit)
+                fit, problem, angle = self._fine(arrangement, fit)
         self.run.tick(0.9)
         if fit.cost >= AGREE or blame.contradiction(fit) > blame.CONTRADICTS:
             raise blame.inconsistent(self, fit, problem.sights)
