@@ -29,6 +29,8 @@ from recon3d_runner.request import EngineRequest, EngineResult
 from recon3d_runner.storage import is_full
 
 _TICK_S = 0.05
+_SWITCH_S = 2e-4
+"""For so long an import may keep the interpreter's lock from threads that need it for microseconds between kernels."""
 
 
 class Events:
@@ -165,6 +167,8 @@ def work(raw: dict[str, Any], events: Events) -> None:
     choosing = aside.submit(_choose, raw["device"], raw["engine"])
     # In this thread where nothing is loaded: memory of another would not go back to the system as readily.
     loads = raw["device"] != "cpu" and importlib.util.find_spec("torch") is not None
+    if loads:
+        sys.setswitchinterval(_SWITCH_S)
     scene = aside.submit(pipeline.build_scene, source, spec, run) if loads else None
     choice = choosing.result()
     if choice.why is not None:
