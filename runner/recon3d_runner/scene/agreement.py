@@ -22,7 +22,7 @@ from scipy.spatial import ConvexHull
 
 from recon3d_runner.crop import around
 from recon3d_runner.nearest import nearest_marked
-from recon3d_runner.outline import HALF, outlines
+from recon3d_runner.scene.masks import Mask
 from recon3d_runner.types import F32, F64, I32, U8, Bool
 
 
@@ -42,7 +42,7 @@ class Sight:
     outline: F32
     """(M, 4) u, v of outline points and the outward unit normal."""
     hull: F64
-    """(K, 2) u, v of the outline's convex hull."""
+    """(K, 3) u, v of the outline's convex hull, and standard deviations in colour pixels."""
     pixel: float
     """Size of a colour pixel in units of u."""
     nearest: I32
@@ -72,6 +72,8 @@ TINT = 256
 """Colours are compared between views at about this many pixels a side."""
 CREASE = 0.5
 """Second differences beyond this many pixels of depth mark a crease."""
+LEAST_LOOP = 8
+"""Pixels of depth around; shorter loops are noise."""
 SLOPE_LIMIT = 15.0
 """A surface steeper than this, in pixels of depth per pixel, is a depth edge."""
 
@@ -82,8 +84,8 @@ def code_jump(code: F32, inside: Bool) -> float:
     return max(4.0, SLOPE_LIMIT * spread / max(1.0, float(np.sqrt(inside.sum()))))
 
 
-def prepare(name: str, code: F32, inside: Bool, alpha: F32, rgb: U8, step: float) -> Sight:
-    """Sample points and outline of one view. alpha: (H, H) coverage; H is a multiple or fraction of h.
+def prepare(name: str, code: F32, inside: Bool, mask: Mask, rgb: U8, step: float) -> Sight:
+    """Sample points and outline of one view. code, inside: (h, h); rgb: (H, H, 3), H a multiple or fraction of h.
 
     step: codes between neighbouring levels of the file.
     """
@@ -95,7 +97,7 @@ def prepare(name: str, code: F32, inside: Bool, alpha: F32, rgb: U8, step: float
     core = ndimage.binary_erosion(inside)
     slope = np.hypot(gx, gy)
     slope[~core | (slope > jump)] = np.nan
-    outline, hull = contours(alpha, h)
+    outline, hull = contours(mask.outline, rgb.shape[0], h)
     plateau, rounding = _plateaus(code, inside, step)
     plateau += np.uint8(PLATEAUS * VIEWS.index(name))
     away, near = nearest_marked(inside)
@@ -119,9 +121,9 @@ def prepare(name: str, code: F32, inside: Bool, alpha: F32, rgb: U8, step: float
         points=points.astype(np.float32),
         outline=outline,
         hull=hull,
-        pixel=2 / alpha.shape[0],
+        pixel=2 / rgb.shape[0],
         nearest=nearest,
-        tint=_tint(rgb, alpha),
+        tint=_tint(rgb, mask.alpha),
         rim=rim,
         step=step,
         plateau=plateau,
@@ -223,31 +225,34 @@ def _inward(code: F32, inside: Bool, axis: int) -> F32:
     return np.asarray(np.where(count > 0, total / np.maximum(count, 1), np.nan), np.float32)
 
 
-def contours(alpha: F32, h: int) -> tuple[F32, F64]:
-    """The half-coverage contour, about one sample a depth pixel, with outward normals; and its convex hull."""
-    size = alpha.shape[0]
-    sigma = max(1.0, size / h)
-    place = around(alpha > HALF, int(4 * sigma) + 4)  # as far as the filter reaches
-    dy, dx = np.gradient(ndimage.gaussian_filter(alpha[place], sigma))
+def contours(loops: list[F64], size: int, h: int) -> tuple[F32, F64]:
+    """Of loops as in Mask.outline, in a picture of `size`: samples about a depth pixel apart, and the convex hull.
+
+    (M, 4) u, v and outward normals; (K, 3) as in Sight.hull.
+    """
     pieces, whole = [], []
-    for contour in outlines(alpha):
-        length = np.concatenate([[0], np.cumsum(np.linalg.norm(np.diff(contour, axis=0), axis=1))])
-        if length[-1] < 8 * size / h:
+    for loop in loops:
+        closed = np.concatenate([loop, loop[:1]])[:, :2]
+        length = np.concatenate([[0], np.cumsum(np.linalg.norm(np.diff(closed, axis=0), axis=1))])
+        count = int(length[-1] * h / size)
+        if count < LEAST_LOOP:
             continue
-        at = np.arange(0, length[-1], size / h)
-        pieces.append(np.stack([np.interp(at, length, contour[:, k]) for k in (0, 1)], 1))
-        whole.append(contour)
+        at = length[-1] * np.arange(count) / count
+        point = np.stack([np.interp(at, length, closed[:, k]) for k in (1, 0)], 1)
+        ahead = np.roll(point, -1, axis=0) - np.roll(point, 1, axis=0)
+        normal = np.stack([ahead[:, 1], -ahead[:, 0]], 1)
+        normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-9)
+        pieces.append(np.concatenate([point, normal], 1))
+        whole.append(loop[:, [1, 0, 2]])
     if not pieces:
-        return np.zeros((0, 4), np.float32), np.zeros((0, 2))
-    rc = np.concatenate(pieces)
+        return np.zeros((0, 4), np.float32), np.zeros((0, 3))
+    outline = np.concatenate(pieces)
     # An outline cut off by the image's border is no outline of the object.
-    rc = rc[((rc > 1) & (rc < size - 2)).all(1)]
-    corner = (place[0].start, place[1].start)
-    normal = -np.stack([ndimage.map_coordinates(d, (rc - corner).T, order=1) for d in (dx, dy)], 1)
-    normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-9)
-    uv = 2 * (rc[:, ::-1] + 0.5) / size - 1
-    every = 2 * (np.concatenate(whole)[:, ::-1] + 0.5) / size - 1
-    return np.concatenate([uv, normal], 1).astype(np.float32), every[ConvexHull(every).vertices]
+    outline = outline[((outline[:, :2] > 1) & (outline[:, :2] < size - 2)).all(1)]
+    outline[:, :2] = 2 * (outline[:, :2] + 0.5) / size - 1
+    every = np.concatenate(whole)
+    every[:, :2] = 2 * (every[:, :2] + 0.5) / size - 1
+    return outline.astype(np.float32), every[ConvexHull(every[:, :2]).vertices]
 
 
 def frames() -> dict[str, F64]:

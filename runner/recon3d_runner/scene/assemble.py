@@ -127,7 +127,7 @@ def _angle_without_depth(raw: list[RawView], masks: list[Mask], known: Known) ->
 def _by_outlines(raw: list[RawView], masks: list[Mask]) -> Angle:
     """What the outlines of views as they are, neither turned nor exchanged, say of the angle of view."""
     size = len(masks[0].alpha)
-    hulls = (contours(mask.alpha, size // 2)[1] for mask in masks)
+    hulls = (contours(mask.outline, size, size // 2)[1] for mask in masks)
     return Outlines([Outlined(view.name, hull, 2 / size) for view, hull in zip(raw, hulls, strict=True)]).solve()
 
 
@@ -170,7 +170,7 @@ def _calibrate(raw: list[RawView], masks: list[Mask], known: Known, run: Run) ->
 
         def one(view: RawView, mask: Mask) -> Sight:
             code = _codes(view, mask, step)
-            return prepare(view.name, code, _present(mask.inside_depth), mask.alpha, view.rgb, step)
+            return prepare(view.name, code, _present(mask.inside_depth), mask, view.rgb, step)
 
         with ThreadPoolExecutor() as pool:
             found = list(pool.map(one, raw, masks))

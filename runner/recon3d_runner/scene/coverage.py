@@ -9,7 +9,7 @@ begins or ends beside the edge. All crossings of a loop are then found together,
 
 with u a crossing's place between its two centres, `around` the curvature that its neighbourhood had and `before` its
 own. What is straight is stiff and carries an edge past white print from where it is seen; what is round keeps its
-curvature; corners bend freely, and are left to the colours.
+curvature; corners bend freely, and where two straight sides meet they are put in (corners.py).
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ import numpy as np
 from numba import njit
 from scipy import ndimage
 from scipy.linalg import solveh_banded
-from scipy.spatial import cKDTree
 
 from recon3d_runner.outline import outlines
+from recon3d_runner.scene.corners import with_corners
 from recon3d_runner.scene.edges import Beside, locate
-from recon3d_runner.types import F32, F64, I64, Bool
+from recon3d_runner.types import F32, F64, I64, U8, Bool
 
 FAINT: Final = 0.6
 """Colour pixels: an edge known worse than that is not taken from its colours."""
@@ -49,54 +49,24 @@ SHORT: Final = 8
 """Loops of fewer crossings are left as they are."""
 AROUND: Final = 25
 """Crossings whose median curvature is a round outline's."""
-BESIDE: Final = 3
-"""Crossings before and after one by which a loop's turning is judged."""
-BEND: Final = 0.9
-"""Cosine of that turning below which no curve follows the loop, and colours are better in any case."""
 OVERLAP: Final = 128
 """Crossings by which a loop is gone round again, in place of closing it."""
-RIM: Final = 5
-"""Pixels from the outline that belong to it."""
-RAMP: Final = 2.0
-"""Width in pixels of the coverage's ramp: its half-way contour is exact then, however the edge lies to the pixels."""
+RAMP: Final = 1.5
+"""Width in pixels of the coverage's ramp, a renderer's filter's: its half-way contour is exact to a few hundredths."""
 
 
-def coverage(rgb: F32, inside: Bool, background: F32, noise: float) -> tuple[F32, Bool]:
-    """(H, H) coverage of the object `inside` (h, h) in the picture `rgb` (H, H, 3), a ramp across its outline.
+def trace(rgb: U8, inside: Bool, background: F32, noise: float) -> list[F64]:
+    """Outlines of the object that is `inside` (h, h) in the picture `rgb` (H, H, 3).
 
-    And the pixels beside whose outline that is better than reading it off the colours, since the object looks like its
-    background there. noise: of a colour in [0, 1].
-    """
-    size = rgb.shape[0]
-    loops, better = trace(rgb, inside, background, noise)
-    out, trusted = np.zeros((size, size), np.float32), np.zeros((size, size), np.bool_)
-    if not loops:
-        return out, trusted
-    flips = np.zeros((size, size + 1), np.bool_)
-    for loop in loops:
-        _flip(loop, flips)
-    solid = np.logical_xor.accumulate(flips[:, :size], axis=1)
-    rim = ndimage.binary_dilation(solid, iterations=RIM) & ~ndimage.binary_erosion(solid, iterations=RIM)
-    rows, columns = np.nonzero(rim)
-    away, near = _distance(np.stack([rows, columns], 1).astype(np.float64), loops)
-    out[solid] = 1
-    out[rows, columns] = np.clip(0.5 + np.where(solid[rows, columns], away, -away) / RAMP, 0, 1)
-    trusted[rows, columns] = np.concatenate(better)[near]
-    return out, trusted
-
-
-def trace(rgb: F32, inside: Bool, background: F32, noise: float) -> tuple[list[F64], list[Bool]]:
-    """Closed loops (N, 2): row, column of the outline in colour pixels, centres at whole numbers.
-
-    And of each crossing whether it lies better than the colours beside it say.
+    Closed loops as in Mask.outline. noise: of a colour in [0, 1].
     """
     h = inside.shape[0]
     ratio = rgb.shape[0] / h
-    steep = np.gradient(ndimage.gaussian_filter(np.pad(inside, 1).astype(np.float32), 1.5))
     loops = [loop[:-1] for loop in outlines(inside.astype(np.float32))]
     if not loops:
-        return [], []
+        return []
     at = np.concatenate(loops)
+    steep = np.gradient(ndimage.gaussian_filter(np.pad(inside, 1).astype(np.float32), 1.5))
     normal = -np.stack([ndimage.map_coordinates(d, at.T + 1, order=1) for d in steep], 1).astype(np.float64)
     normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-9)
     axis = (at[:, 1] % 1 != 0).astype(np.int64)  # the coordinate that lies between two centres
@@ -105,16 +75,27 @@ def trace(rgb: F32, inside: Bool, background: F32, noise: float) -> tuple[list[F
     border = ((at < 0) | (at > h - 1)).any(1)
     lost = (np.abs(seen.offset) > 0.5 * ratio * np.abs(along) + SLACK) | (seen.sigma > FAINT) | border
     seen = Beside(seen.offset / ratio, np.where(lost, np.inf, seen.sigma / ratio))
-    out, better, first = [], [], 0
+    out, first = [], 0
     for loop in loops:
         part = slice(first, first + len(loop))
         first += len(loop)
         place = at[part]
         shift = _settle(place, normal[part], axis[part], seen.offset[part], seen.sigma[part], border[part])
         place[np.arange(len(loop)), axis[part]] += shift
-        better.append(np.isinf(seen.sigma[part]) & ~_turns(place))
-        out.append((place + 0.5) * ratio - 0.5)
-    return out, better
+        out.append(with_corners(np.concatenate([place, seen.sigma[part, None]], 1), inside) * ratio)
+        out[-1][:, :2] += (ratio - 1) / 2
+    return out
+
+
+def coverage(loops: list[F64], size: int) -> F32:
+    """(size, size) coverage of what the loops enclose: a ramp across them."""
+    out = np.zeros((size, size), np.float32)
+    away = np.full((size, size), np.float32(RAMP / 2))
+    for loop in loops:
+        _flip(loop, out)
+        _near(loop, away)
+    _ramp(out, away)
+    return out
 
 
 def _settle(at: F64, normal: F64, axis: I64, offset: F64, sigma: F64, fixed: Bool) -> F64:
@@ -167,16 +148,8 @@ def _settle(at: F64, normal: F64, axis: I64, offset: F64, sigma: F64, fixed: Boo
     return settled
 
 
-def _turns(loop: F64) -> Bool:
-    """(N,) whether a loop turns within a few crossings: there its corners are cut off."""
-    near = BESIDE
-    before, after = loop - np.roll(loop, near, axis=0), np.roll(loop, -near, axis=0) - loop
-    size = np.linalg.norm(before, axis=1) * np.linalg.norm(after, axis=1)
-    return np.asarray(ndimage.maximum_filter1d((before * after).sum(1) < BEND * size, 2 * near + 1, mode="wrap"))
-
-
 @njit(cache=True, nogil=True)
-def _flip(loop: F64, flips: Bool) -> None:
+def _flip(loop: F64, flips: F32) -> None:
     """Mark in every row the first centre right of each crossing of the loop: running parity says what is inside."""
     size = flips.shape[0]
     count = loop.shape[0]
@@ -185,20 +158,37 @@ def _flip(loop: F64, flips: Bool) -> None:
         y1, x1 = loop[(k + 1) % count, 0], loop[(k + 1) % count, 1]
         low, high = min(y0, y1), max(y0, y1)
         for j in range(max(0, int(np.ceil(low))), min(size, int(np.ceil(high)))):
-            x = x0 + (j - y0) / (y1 - y0) * (x1 - x0)
-            i = min(max(int(np.ceil(x)), 0), size)
-            flips[j, i] = not flips[j, i]
+            i = max(int(np.ceil(x0 + (j - y0) / (y1 - y0) * (x1 - x0))), 0)
+            if i < size:
+                flips[j, i] = 1 - flips[j, i]
 
 
-def _distance(points: F64, loops: list[F64]) -> tuple[F64, I64]:
-    """(N,) from points to the loops, to the pieces at either side of the nearest crossing; and which that is."""
-    ends = np.concatenate(loops)
-    following = np.concatenate([np.roll(loop, -1, axis=0) for loop in loops])
-    leading = np.concatenate([np.roll(loop, 1, axis=0) for loop in loops])
-    away, near = cKDTree(ends).query(points)
-    for other in (following, leading):
-        start, piece = ends[near], other[near] - ends[near]
-        t = ((points - start) * piece).sum(1) / np.maximum((piece**2).sum(1), 1e-12)
-        foot = start + np.clip(t, 0, 1)[:, None] * piece
-        away = np.minimum(away, np.linalg.norm(points - foot, axis=1))
-    return np.asarray(away), np.asarray(near, np.int64)
+@njit(cache=True, nogil=True)
+def _near(loop: F64, away: F32) -> None:
+    """Lower distances to those from the loop, where that is nearer."""
+    size = away.shape[0]
+    count = loop.shape[0]
+    reach = RAMP / 2
+    for k in range(count):
+        y0, x0 = loop[k, 0], loop[k, 1]
+        down, right = loop[(k + 1) % count, 0] - y0, loop[(k + 1) % count, 1] - x0
+        square = max(down * down + right * right, 1e-12)
+        for j in range(
+            max(0, int(np.ceil(y0 + min(down, 0.0) - reach))), min(size, int(y0 + max(down, 0.0) + reach) + 1)
+        ):
+            for i in range(
+                max(0, int(np.ceil(x0 + min(right, 0.0) - reach))), min(size, int(x0 + max(right, 0.0) + reach) + 1)
+            ):
+                t = min(max(((j - y0) * down + (i - x0) * right) / square, 0.0), 1.0)
+                away[j, i] = min(away[j, i], np.float32(np.hypot(j - y0 - t * down, i - x0 - t * right)))
+
+
+@njit(cache=True, nogil=True)
+def _ramp(flips: F32, away: F32) -> None:
+    """From the rows' parity to coverage, in place."""
+    for j in range(flips.shape[0]):
+        inside = False
+        for i in range(flips.shape[1]):
+            inside = inside != (flips[j, i] > 0)
+            off = away[j, i] / np.float32(RAMP)
+            flips[j, i] = np.float32(0.5) + (off if inside else -off)

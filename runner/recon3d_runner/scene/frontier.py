@@ -26,10 +26,12 @@ WIDE = 3.0
 """Pixels: the scale of residuals at which they are compared."""
 SHARP = 0.12
 """Pixels: outlines are never taken to be better known than that; corners are cut by about this much."""
-GAIN = 2.0
+GAIN = 1.4
 """The equations share corners, so that their scatter says too little by about this."""
 WIDTHS = (3.0, 3.0, 1.0, 1.0, 0.5, 0.5, 0.5)
 """Pixels: the scale of residuals at every step from there."""
+OUTERMOST = 40.0
+"""Degrees from the axis: at 45 lies the line to the next camera, and an outline that reaches it says nothing."""
 NUDGE = 1e-3
 """Of the numeric derivatives, in log F."""
 
@@ -39,7 +41,7 @@ class Outlined(NamedTuple):
 
     name: str
     hull: F64
-    """(K, 2) u, v of the outline's convex hull."""
+    """(K, 3) u, v of the outline's convex hull, and standard deviations in pixels."""
     pixel: float
     """Size of a pixel in units of u."""
 
@@ -57,7 +59,7 @@ class _Outline:
     """Coordinates beyond this are the image's border."""
 
     def touched(self, focal: float, side: int) -> tuple[float, float]:
-        """Slope of the plane through both cameras that touches the hull, and its change per unit of the image.
+        """Slope of the plane through both cameras that touches the hull, and its change over what that is known to.
 
         NaN where the outline is cut off by the image's border.
         """
@@ -65,18 +67,21 @@ class _Outline:
         ahead = u * self.ahead[0] + v * self.ahead[1] + self.ahead[2]
         slope = (u * self.across[0] + v * self.across[1] + self.across[2]) / ahead
         k = int(np.argmax(side * slope))
-        if np.abs(self.hull[k]).max() > self.edge:
+        if np.abs(self.hull[k, :2]).max() > self.edge:
             return np.nan, 1.0
         change = (self.across[:2] - slope[k] * self.ahead[:2]) / (ahead[k] * focal)
-        return float(slope[k]), float(np.hypot(change[0], change[1]))
+        known = np.hypot(1, self.hull[k, 2] / SHARP)
+        return float(slope[k]), float(np.hypot(change[0], change[1]) * known)
 
 
 class Outlines:
-    """The equations of one set of upright views."""
+    """The equations of one set of upright views; `least` is the smallest log focal length that they speak of."""
 
     def __init__(self, sights: Sequence[Sight | Outlined]) -> None:
         self.pairs: list[tuple[_Outline, _Outline]] = []
         self.pixel = max((s.pixel for s in sights), default=1.0)
+        reach = max((float(np.abs(s.hull[:, :2]).max()) for s in sights if len(s.hull)), default=0.0)
+        self.least = float(np.log(max(reach, 1e-6) / np.tan(np.radians(OUTERMOST))))
         axes = frames()
         for one, other in combinations([s for s in sights if len(s.hull)], 2):
             # Cameras look along their third axis, from one unit before the origin.
@@ -90,7 +95,7 @@ class Outlines:
             self.pairs.append((first, second))
 
     def residuals(self, focal: float) -> F64:
-        """(2 pairs,) by how much the two views' planes differ, in pixels of the colour images."""
+        """(2 pairs,) by how much the two views' planes differ, in pixels of the colour images; less where unsure."""
         out = []
         for one, other in self.pairs:
             for side in (1, -1):
@@ -103,7 +108,7 @@ class Outlines:
         """The angle of view on which the pairs agree best, and how well they fix it."""
         if not self.pairs:
             return Angle.of_log(0.0, np.inf)
-        grid = [float(np.log(Angle.of_fov(fov).focal)) for fov in ANGLES]
+        grid = [max(self.least, float(np.log(Angle.of_fov(fov).focal))) for fov in ANGLES]
         log_f = min(grid, key=lambda x: _cost(self.residuals(np.exp(x))))
         sigma = np.inf
         for width in WIDTHS:
@@ -116,7 +121,7 @@ class Outlines:
             known = max(float((weight * slope**2).sum()), 1e-9)
             scatter = float((weight * r**2).sum() / weight.sum())
             sigma = GAIN * float(np.sqrt((SHARP**2 + scatter) / known))
-            log_f -= float(np.clip((weight * slope * r).sum() / known, -0.1, 0.1))
+            log_f = max(self.least, log_f - float(np.clip((weight * slope * r).sum() / known, -0.1, 0.1)))
         return Angle.of_log(log_f, sigma)
 
 

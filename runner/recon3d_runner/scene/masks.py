@@ -13,11 +13,15 @@ import numpy as np
 from numba import njit
 from scipy import ndimage
 
-from recon3d_runner.crop import around
 from recon3d_runner.nearest import nearest_marked
-from recon3d_runner.scene.coverage import coverage
+from recon3d_runner.outline import HALF, outlines
+from recon3d_runner.scene.corners import with_corners
+from recon3d_runner.scene.coverage import coverage, trace
 from recon3d_runner.scene.images import RawView, unit
-from recon3d_runner.types import F32, U8, Bool
+from recon3d_runner.types import F32, F64, U8, Bool
+
+CONTOUR = 0.1
+"""Pixels by which the half-coverage contour may be off: it leans to the pixels' centres."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,8 @@ class Mask:
     """alpha | depth | colour."""
     background: F32
     """(3,) background colour in [0, 1]."""
+    outline: list[F64]
+    """Closed loops (N, 3): rows, columns, standard deviations, in pixels of the RGB image, centres at whole numbers."""
 
 
 @njit(cache=True, nogil=True)
@@ -63,13 +69,6 @@ def _background_colour(rgb: U8) -> tuple[F32, float]:
     return colour.astype(np.float32), max(3 / 255, 4 * spread)
 
 
-def _resize_mask(mask: Bool, size: int) -> Bool:
-    """Nearest-neighbour to `size`; works for integer and other ratios."""
-    at = (np.arange(size) + 0.5) * mask.shape[0] / size
-    index = at.astype(np.int64)
-    return np.asarray(mask[index][:, index])
-
-
 def _edge_alpha(rgb: U8, solid: Bool, empty: Bool, background: F32) -> F32:
     """Coverage of the pixels between `solid` and `empty` from colour.
 
@@ -87,44 +86,26 @@ def _edge_alpha(rgb: U8, solid: Bool, empty: Bool, background: F32) -> F32:
     return alpha
 
 
-def _near_depth(rgb: U8, up: Bool, band: int, background: F32, tolerance: float) -> F32:
-    """Coverage of a picture whose depth render shows the object at `up`, to within `band` pixels."""
-    differs = unlike(rgb, background, tolerance)
-    # The depth render is sampled at its pixel centres: half a depth pixel either side is open.
-    solid = ndimage.binary_erosion(up, iterations=band)
-    near = ndimage.binary_dilation(up, iterations=band)
-    # Coloured pixels near the edge count as solid once their colour has stopped changing.
-    core = ndimage.binary_erosion(differs & near, iterations=2)
-    solid |= core
-    alpha = _edge_alpha(rgb, solid, ~near, background)
-    # Where colour cannot tell, keep what depth says.
-    weak = ~differs & near & ~solid
-    if (weak & up).sum() > 0.5 * max(1, (up & near & ~solid).sum()):
-        alpha = np.where(weak & up & (alpha == 0.5), np.float32(1), alpha)
-    return alpha.astype(np.float32)
-
-
 def find_mask(view: RawView) -> Mask:
     """Coverage of one view; an image without any foreground gives an all-zero alpha."""
     background, tolerance = _background_colour(view.rgb)
     inside = None if view.gray is None else view.gray != background_code(view.gray)
     if view.alpha is not None:
-        return Mask(view.alpha, inside, "alpha", background)
-    size = view.rgb.shape[0]
+        return Mask(view.alpha, inside, "alpha", background, _loops(view.alpha))
     if inside is not None:
-        up = _resize_mask(inside, size)
-        band = max(2, max(1, round(size / inside.shape[0])) + 1)
-        place = around(up, band + 1)  # nothing beyond can show the object
-        part = np.ascontiguousarray(view.rgb[place])
-        alpha = np.zeros(up.shape, np.float32)
-        alpha[place] = _near_depth(part, up[place], band, background, tolerance)
-        straight, better = coverage(unit(view.rgb), inside, background, tolerance / 4)
-        alpha[better] = straight[better]
-        return Mask(alpha, inside, "depth", background)
+        loops = trace(view.rgb, inside, background, tolerance / 4)
+        return Mask(coverage(loops, view.rgb.shape[0]), inside, "depth", background, loops)
     # Colour alone: the background is what is connected to the border.
     labels, _ = ndimage.label(~unlike(view.rgb, background, tolerance))
     border = np.unique(np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]]))
     outside = np.isin(labels, border[border > 0])
     solid = ndimage.binary_erosion(~outside, iterations=2)
     empty = ndimage.binary_erosion(outside, iterations=1, border_value=1)
-    return Mask(_edge_alpha(view.rgb, solid, empty, background), None, "colour", background)
+    alpha = _edge_alpha(view.rgb, solid, empty, background)
+    return Mask(alpha, None, "colour", background, _loops(alpha))
+
+
+def _loops(alpha: F32) -> list[F64]:
+    """The half-coverage contour, as Mask.outline."""
+    loops = (np.pad(loop[:-1], ((0, 0), (0, 1)), constant_values=CONTOUR) for loop in outlines(alpha))
+    return [with_corners(loop, alpha > HALF) for loop in loops]

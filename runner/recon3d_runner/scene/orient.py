@@ -41,10 +41,11 @@ class Turn:
         """Apply to a prepared view."""
         if self == Turn():
             return s
-        points, outline = s.points.copy(), s.outline.copy()
+        points, outline, hull = s.points.copy(), s.outline.copy(), s.hull.copy()
         points[:, :2] = self.uv(points[:, :2])
         outline[:, :2] = self.uv(outline[:, :2])
         outline[:, 2:] = self.uv(outline[:, 2:])
+        hull[:, :2] = self.uv(hull[:, :2])
         return replace(
             s,
             code=self.image(s.code),
@@ -55,7 +56,7 @@ class Turn:
             plateau=self.image(s.plateau),
             points=points,
             outline=outline,
-            hull=self.uv(s.hull),
+            hull=hull,
         )
 
 

@@ -77,7 +77,7 @@ def test_camera_and_depth_are_found(case: Case, calibrated: Calibrated) -> None:
         assert exact.depth is not None
         error = np.abs(view.depth * setup.distance / found.distance - exact.depth)
         assert np.nanmedian(error) < 0.01
-        outline = ndimage.binary_dilation(exact.alpha >= 0.5) ^ ndimage.binary_erosion(exact.alpha >= 0.5)
+        outline = ndimage.binary_dilation(exact.alpha > 0) ^ ndimage.binary_erosion(exact.alpha == 1)
         assert not ((view.alpha >= 0.5) ^ (exact.alpha >= 0.5))[~outline].any()
 
 
