@@ -34,6 +34,11 @@ CASES = {
     "mug-lit": "--object mug --seed 14 --fov 44 --dist 2.1 --depth white-near --lit",
     "knot-noise": "--object knot --seed 15 --fov 36 --dist 2.2 --depth metric16 --noise 3",
     "gear-ray": "--object gear --seed 16 --fov 48 --dist 1.9 --depth white-near --ray-depth",
+    "vase": "--object vase --seed 31 --fov 40 --dist 2.2 --depth linear16",
+    "dog": "--object dog --seed 32 --fov 46 --dist 2.0 --depth metric16",
+    "shoe": "--object shoe --seed 33 --fov 34 --dist 2.4 --depth white-near",
+    "bottle": "--object bottle --seed 34 --fov 30 --dist 2.6 --depth black-near",
+    "chair": "--object chair --seed 35 --fov 42 --dist 2.1 --depth linear16",
     "pebble-nodepth": "--object pebble --seed 17 --fov 40 --dist 2.2 --depth none",
 }
 

@@ -19,7 +19,6 @@ import bpy
 import numpy as np
 import trimesh
 from PIL import Image
-from shapes import SHAPES
 from stage import (
     DEPTH_MODES,
     VIEWS,
@@ -31,6 +30,7 @@ from stage import (
     prepare,
     render,
 )
+from wares import SHAPES
 
 
 def triangles(solid: bpy.types.Object) -> trimesh.Trimesh:
@@ -71,6 +71,7 @@ def make(a: argparse.Namespace) -> dict[str, object]:
     near, far = (float(round(a.dist + s * reach * rng.uniform(1.03, 1.3), 3)) for s in (-1, 1))
     truth: dict[str, object] = {"object": a.object, "seed": a.seed, "fov_deg": a.fov, "distance": a.dist}
     truth["depth"] = {"mode": a.depth, "near": near, "far": far, "ray": a.ray_depth}
+    truth["samples"] = a.novel_samples
     truth["genus"], truth["components"] = genus, int(surface.body_count)
     truth["views"], truth["novel"] = {}, []
     views, depths = a.out / "input/multi_views", a.out / "input/depth_renders"
@@ -90,6 +91,7 @@ def make(a: argparse.Namespace) -> dict[str, object]:
         return truth
     (a.out / "truth/novel").mkdir(parents=True, exist_ok=True)
     surface.export(a.out / "truth/mesh.ply")
+    bpy.context.scene.cycles.samples = a.novel_samples
     for k in range(a.novel):
         pose = novel_camera(k, a.novel, a.dist)
         truth["novel"].append(pose.tolist())  # type: ignore[attr-defined]
@@ -115,6 +117,7 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--novel", type=int, default=8)
     parser.add_argument("--novel-size", type=int, default=768)
     parser.add_argument("--samples", type=int, default=16)
+    parser.add_argument("--novel-samples", type=int, default=8, help="a pixel of them: as the scorers render")
     parser.add_argument("--input-only", action="store_true", help="no truth")
     return parser.parse_args(argv)
 

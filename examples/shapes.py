@@ -18,7 +18,7 @@ from solids import Solid, ball, blob, box, cone, from_arrays, lathe, ring, rod, 
 Shape = Callable[[np.random.Generator, bool], Solid]
 
 
-def _palette(rng: np.random.Generator, count: int) -> list[str]:
+def inks(rng: np.random.Generator, count: int) -> list[str]:
     """Saturated colours of different hue and lightness."""
     start = rng.uniform()
     colours = []
@@ -30,9 +30,9 @@ def _palette(rng: np.random.Generator, count: int) -> list[str]:
     return colours
 
 
-def _print(rng: np.random.Generator) -> np.ndarray:
+def printed(rng: np.random.Generator) -> np.ndarray:
     """A label, (1024, 1024, 3) in [0, 1]: bars, discs and rows of small text, as on a package."""
-    ink = _palette(rng, 4)
+    ink = inks(rng, 4)
     image = Image.new("RGB", (1024, 1024), ink[0])
     draw = ImageDraw.Draw(image)
     for _ in range(9):
@@ -47,9 +47,9 @@ def _print(rng: np.random.Generator) -> np.ndarray:
     return np.asarray(image, np.float64) / 255
 
 
-def _paint(rng: np.random.Generator, lit: bool, kind: str | None = None) -> Material:
+def coat(rng: np.random.Generator, lit: bool, kind: str | None = None) -> Material:
     """One of the ways to paint: cells, clouds, waves, chessboard, stripes or a print."""
-    p, ink = Paint(), _palette(rng, 5)
+    p, ink = Paint(), inks(rng, 5)
     kind = kind or rng.choice(["cells", "clouds", "waves", "chess", "stripes", "print"]).item()
     if kind == "cells":
         node = p.texture("Voronoi", rng.uniform(7, 12))
@@ -67,13 +67,13 @@ def _paint(rng: np.random.Generator, lit: bool, kind: str | None = None) -> Mate
         slant = p.math("ADD", p.math("ADD", p.x, p.math("MULTIPLY", p.y, 0.7)), p.z)
         colour = p.mix(p.stripes(slant, 0.13), p.palette(p.ramp(p.z, -0.5, 0.5), ink[:2]), ink[2])
     else:
-        colour = p.picture(_print(rng), rng.uniform(1.2, 1.8))
+        colour = p.picture(printed(rng), rng.uniform(1.2, 1.8))
     return p.finish(colour, lit=lit)
 
 
 def finbox(rng: np.random.Generator, lit: bool) -> Solid:
     """A printed box with thin cooling fins, two of them broken through."""
-    skin = _paint(rng, lit, "print")
+    skin = coat(rng, lit, "print")
     parts = [box((0.6, 0.42, 0.36), skin, rounding=0.02)]
     parts += [box((0.5, 0.014, 0.34), skin, (0, y, 0.3)) for y in np.linspace(-0.18, 0.18, 7)]
     return without(union(parts), [box((0.12, 0.1, 0.16), skin, (x, 0.15, 0.33)) for x in (-0.1, 0.12)])
@@ -81,7 +81,7 @@ def finbox(rng: np.random.Generator, lit: bool) -> Solid:
 
 def carton(rng: np.random.Generator, lit: bool) -> Solid:
     """A printed box with one thin fin that has a hole: what all views together see nearly all of."""
-    skin = _paint(rng, lit, "print")
+    skin = coat(rng, lit, "print")
     x, y, z = rng.uniform(0.5, 0.9), rng.uniform(0.35, 0.6), rng.uniform(0.3, 0.5)
     tall, thick = rng.uniform(0.15, 0.3), rng.uniform(0.012, 0.02)
     fin = box((0.7 * x, thick, tall + 0.1), skin, (0, rng.uniform(-0.2, 0.2) * y, z / 2 + tall / 2 - 0.05))
@@ -93,22 +93,22 @@ def knot(rng: np.random.Generator, lit: bool) -> Solid:
     """A trefoil tube: genus one, much of it hidden behind itself."""
     t = np.linspace(0, 2 * math.pi, 361)
     path = np.stack([np.sin(t) + 2 * np.sin(2 * t), np.cos(t) - 2 * np.cos(2 * t), -1.3 * np.sin(3 * t)], 1) / 6
-    return tube(path, 0.085, _paint(rng, lit))
+    return tube(path, 0.085, coat(rng, lit))
 
 
 def pretzel(rng: np.random.Generator, lit: bool) -> Solid:
     """Two rings through one another's edge: genus two."""
-    skin = _paint(rng, lit)
+    skin = coat(rng, lit)
     return union([ring(0.3, 0.11, skin, (0, 0.29, 0)), ring(0.3, 0.09, skin, (0, -0.29, 0.03), (14, 25, 0))])
 
 
 def mug(rng: np.random.Generator, lit: bool) -> Solid:
     """A deep thin-walled cup with a handle."""
-    skin = _paint(rng, lit)
+    skin = coat(rng, lit)
     outside = [(0.0, -0.4), (0.3, -0.4), (0.33, -0.37), (0.34, 0.38), (0.335, 0.4)]
     inside = [(0.315, 0.4), (0.31, 0.38), (0.295, -0.3), (0.26, -0.34), (0.0, -0.34)]
     t = np.radians(np.linspace(70, -70, 48))
-    handle = tube(np.stack([0 * t, 0.17 + 0.34 * np.cos(t), 0.24 * np.sin(t)], 1), 0.045, _paint(rng, lit, "stripes"))
+    handle = tube(np.stack([0 * t, 0.17 + 0.34 * np.cos(t), 0.24 * np.sin(t)], 1), 0.045, coat(rng, lit, "stripes"))
     return without(union([lathe(_solid_profile(outside), skin), handle]), [lathe(_cavity(inside), skin)])
 
 
@@ -124,7 +124,7 @@ def _cavity(inside: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
 
 def steps(rng: np.random.Generator, lit: bool) -> Solid:
     """Flat walls that meet at right angles, a square hole, a groove."""
-    skin = _paint(rng, lit)
+    skin = coat(rng, lit)
     parts = [
         box((0.9 - 0.22 * i, 0.7 - 0.1 * i, 0.18), skin, (0.11 * i - 0.1, 0.03 * i, 0.17 * i - 0.25)) for i in range(4)
     ]
@@ -134,8 +134,8 @@ def steps(rng: np.random.Generator, lit: bool) -> Solid:
 
 def spikes(rng: np.random.Generator, lit: bool) -> Solid:
     """A ball with thin cones."""
-    parts = [ball(0.26, _paint(rng, lit))]
-    horn = _paint(rng, lit)
+    parts = [ball(0.26, coat(rng, lit))]
+    horn = coat(rng, lit)
     for k in range(14):
         z = 1 - 2 * (k + 0.5) / 14
         turn = k * math.pi * (3 - math.sqrt(5))
@@ -150,10 +150,10 @@ def pieces(rng: np.random.Generator, lit: bool) -> Solid:
     """Four bodies that do not touch."""
     return union(
         [
-            box((0.34, 0.3, 0.3), _paint(rng, lit), (0.1, -0.35, -0.2), (20, 10, 30), rounding=0.03),
-            ball(0.19, _paint(rng, lit), (-0.1, 0.32, 0.1)),
-            ring(0.2, 0.06, _paint(rng, lit), (0, 0, 0.36), (35, 20, 0)),
-            rod(0.1, 0.4, _paint(rng, lit), (-0.3, 0.1, -0.3), (0, 25, 0), rounding=0.02),
+            box((0.34, 0.3, 0.3), coat(rng, lit), (0.1, -0.35, -0.2), (20, 10, 30), rounding=0.03),
+            ball(0.19, coat(rng, lit), (-0.1, 0.32, 0.1)),
+            ring(0.2, 0.06, coat(rng, lit), (0, 0, 0.36), (35, 20, 0)),
+            rod(0.1, 0.4, coat(rng, lit), (-0.3, 0.1, -0.3), (0, 25, 0), rounding=0.02),
         ]
     )
 
@@ -177,8 +177,8 @@ def column(rng: np.random.Generator, lit: bool) -> Solid:
     rows.append(np.array([[0, 0, -0.5], [0, 0, 0.5]]))
     for start, middle in ((0, count * n), ((count - 1) * n, count * n + 1)):
         faces += [[start + k, start + (k + 1) % n, middle] for k in range(n)]
-    shaft = from_arrays(np.concatenate(rows), faces, _paint(rng, lit))
-    plate = _paint(rng, lit)
+    shaft = from_arrays(np.concatenate(rows), faces, coat(rng, lit))
+    plate = coat(rng, lit)
     return union(
         [shaft, box((0.5, 0.5, 0.07), plate, (0, 0, -0.49)), rod(0.3, 0.07, plate, (0, 0, 0.49), rounding=0.02)]
     )
@@ -192,7 +192,7 @@ def pebble(rng: np.random.Generator, lit: bool) -> Solid:
     def lumps(unit: np.ndarray) -> np.ndarray:
         return unit * (0.45 + (np.sin(unit @ waves.T + phase) * height).sum(1))[:, None]
 
-    return blob(_paint(rng, lit), lumps)
+    return blob(coat(rng, lit), lumps)
 
 
 def sheet(rng: np.random.Generator, lit: bool) -> Solid:
@@ -206,12 +206,12 @@ def sheet(rng: np.random.Generator, lit: bool) -> Solid:
     rim = np.concatenate([cell[0, :-1], cell[:-1, -1], cell[-1, :0:-1], cell[:0:-1, 0]])
     walls = np.stack([rim, np.roll(rim, -1), np.roll(rim, -1) + n * n, rim + n * n], -1)
     faces = np.concatenate([quads, quads[:, ::-1] + n * n, walls])
-    return from_arrays(np.concatenate([top, low]), faces.tolist(), _paint(rng, lit))
+    return from_arrays(np.concatenate([top, low]), faces.tolist(), coat(rng, lit))
 
 
 def gear(rng: np.random.Generator, lit: bool) -> Solid:
     """A toothed wheel with a bore and five holes: genus six."""
-    skin, hub = _paint(rng, lit), _paint(rng, lit, "stripes")
+    skin, hub = coat(rng, lit), coat(rng, lit, "stripes")
     around = np.linspace(0, 2 * math.pi, 18, endpoint=False)
     teeth = [
         box((0.12, 0.07, 0.18), skin, (0.45 * math.cos(a), 0.45 * math.sin(a), 0), (0, 0, math.degrees(a)), 0.01)
