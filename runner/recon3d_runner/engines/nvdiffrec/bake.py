@@ -17,7 +17,7 @@ from scipy.sparse.linalg import cg
 from recon3d_runner.bands import in_bands
 from recon3d_runner.engines.nvdiffrec.gutters import Gutters, gutters, spread
 from recon3d_runner.engines.nvdiffrec.remesh import edge_table
-from recon3d_runner.engines.nvdiffrec.sight import Sight
+from recon3d_runner.engines.nvdiffrec.sight import GRAZING, Sight
 from recon3d_runner.engines.nvdiffrec.unwrap import Atlas
 from recon3d_runner.raster.cpu import rasterize
 from recon3d_runner.raster.kernels import within
@@ -26,8 +26,6 @@ from recon3d_runner.types import F32, F64, I32, Bool
 
 POWER = 4
 """Weights fall with this power of the viewing cosine."""
-GRAZING = 0.15
-"""Least viewing cosine: flatter than that, a pixel is smeared over too many texels."""
 
 
 @dataclass(frozen=True)

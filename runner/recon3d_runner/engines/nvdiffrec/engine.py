@@ -20,19 +20,26 @@ from recon3d_runner.engines.nvdiffrec import (
     profiles,
     remesh,
     repair,
+    sharpen,
     texture,
     unwrap,
 )
+from recon3d_runner.engines.nvdiffrec.fusion import Silhouette
 from recon3d_runner.engines.nvdiffrec.gutters import Gutters, gutters
 from recon3d_runner.engines.nvdiffrec.prior import Hidden, Prior, fitting
 from recon3d_runner.raster import Rasteriser, TensorRasteriser
 from recon3d_runner.run import Run
 from recon3d_runner.scene.assemble import Scene
 from recon3d_runner.surface import vertex_normals
-from recon3d_runner.types import F32, F64, I32, U8, Bool, TexturedMesh
+from recon3d_runner.types import F32, F64, I32, U8, Bool, TexturedMesh, View
 
 PRIOR = 0.3
 """mu of the texture pass: higher values keep the projection's sharpness, lower ones fit noise."""
+
+FINE = 120_000
+"""Faces up to which pass 1 bends as its options say. With more, each vertex has fewer pixels to go by."""
+SETTLE = 2
+"""Steps of pass 1 between rounds of sharpening."""
 
 
 def surface(
@@ -57,12 +64,46 @@ def surface(
             vertices = remesh.relax(vertices, faces, vertex_normals(vertices, faces), 0.5)
             faces = remesh.flip(vertices, faces)
     with run.stage("geometry"):
-        options = geometry.GeometryOptions(iterations=plan.geometry_iterations)
+        options = _options(plan.geometry_iterations, len(faces))
         held = None if unseen is None else unseen.held(vertices, faces)
         vertices, faces, _ = geometry.refine(vertices, faces, seen, prepared, options, rasteriser, run, held)
+        vertices, faces = _sharpened(vertices, faces, seen, prepared, options, rasteriser, run)
         vertices, left = repair.repair(vertices, faces)
         if left:
             run.warn("self_intersections", f"{left} pairs of faces still cross after repair.")
+    return vertices, faces
+
+
+def _options(iterations: int, faces: int) -> geometry.GeometryOptions:
+    """Pass 1 for a mesh of so many faces: as stiff as a coarse one, with as many more steps to pass that on."""
+    finer = max(1.0, faces / FINE)
+    base = geometry.GeometryOptions(iterations=iterations)
+    return replace(
+        base,
+        smooth=finer * base.smooth,
+        smooth_end=finer * base.smooth_end,
+        cg_iterations=round(finer * base.cg_iterations),
+    )
+
+
+def _sharpened(
+    vertices: F64,
+    faces: I32,
+    views: list[View],
+    prepared: list[Silhouette],
+    options: geometry.GeometryOptions,
+    rasteriser: Rasteriser,
+    run: Run,
+) -> tuple[F64, I32]:
+    """The surface with its sharp edges, which pass 1 rounds, and that settled around them."""
+    allowed = sharpen.nothing_empty(views, prepared)
+    seen = np.zeros(len(vertices), np.bool_)
+    seen[faces[unwrap.shown(vertices, faces, views, prepared[0].distance.shape[0], rasteriser)].ravel()] = True
+    last = replace(options, iterations=1, smooth=options.smooth_end, crease_after=0.0, gate_pixels=3.0)
+    for k in range(SETTLE + 1):
+        vertices, faces = sharpen.sharpen(vertices, faces, seen, allowed)
+        if k < SETTLE:
+            vertices, faces, _ = geometry.refine(vertices, faces, views, prepared, last, rasteriser, run)
     return vertices, faces
 
 

@@ -18,6 +18,9 @@ SHY = 1e-3
 """Weight of pixels on an occlusion edge, which mix two surfaces; below that of a view at a cosine of .2."""
 WARY = 0.1
 """Weight of the pixels next to those, which a small error of the geometry would put on the other surface."""
+GRAZING = 0.05
+"""Least viewing cosine from which a pixel says something: what it smears over a row of texels is still nearer the truth
+than what the surroundings suggest."""
 SOLID = np.float32(0.99)
 """Coverage from which on a pixel shows nothing but the object."""
 REACH = 3

@@ -24,7 +24,7 @@ from recon3d_runner.bands import in_bands
 from recon3d_runner.engines.nvdiffrec.geometry import CALMER, PATIENCE
 from recon3d_runner.engines.nvdiffrec.gutters import Gutters, spread
 from recon3d_runner.engines.nvdiffrec.sampling import pyramid, pyramid_transpose, residual
-from recon3d_runner.engines.nvdiffrec.sight import Sight, sight_of
+from recon3d_runner.engines.nvdiffrec.sight import GRAZING, Sight, sight_of
 from recon3d_runner.engines.nvdiffrec.unwrap import Atlas
 from recon3d_runner.raster import Rasteriser, TensorRasteriser
 from recon3d_runner.raster.cpu import project
@@ -61,7 +61,7 @@ def _collect(
     count = 0
     for j in range(0, n, stride):
         for i in range(0, n, stride):
-            if face[j, i] >= 0 and trust[j, i] == 1.0 and cosine[face[j, i]] > 0.15:
+            if face[j, i] >= 0 and trust[j, i] == 1.0 and cosine[face[j, i]] > GRAZING:
                 count += 1
     place = np.empty((count, 3), np.float32)
     colour = np.empty((count, 3), np.float32)
@@ -70,7 +70,7 @@ def _collect(
     for j in range(0, n, stride):
         for i in range(0, n, stride):
             f = face[j, i]
-            if f < 0 or trust[j, i] != 1.0 or cosine[f] <= 0.15:
+            if f < 0 or trust[j, i] != 1.0 or cosine[f] <= GRAZING:
                 continue
             b1, b2 = bary[j, i, 0], bary[j, i, 1]
             place[k, 0] = within(uv, uv_faces, f, b1, b2, 0) * size

@@ -23,7 +23,7 @@ from recon3d_runner.raster import Rasteriser, TensorRasteriser
 from recon3d_runner.raster.cpu import project
 from recon3d_runner.run import Run
 from recon3d_runner.surface import face_normals
-from recon3d_runner.types import F32, F64, I32, View
+from recon3d_runner.types import F32, F64, I32, Bool, View
 
 GUTTER = 4
 """Texels between charts on every side."""
@@ -65,6 +65,16 @@ def _visible(points: F64, faces: I32, size: int, rasteriser: Rasteriser) -> F32:
 
         return count_faces(points, faces, size, rasteriser)
     return _count_faces(rasteriser.rasterize(points, faces, size).face, len(faces))
+
+
+def shown(vertices: F64, faces: I32, views: list[View], size: int, rasteriser: Rasteriser) -> Bool:
+    """(F,) faces that any view shows, in images of `size`."""
+
+    def one(view: View) -> Bool:
+        return np.asarray(_visible(project(vertices, view.camera, size), faces, size, rasteriser) > 0)
+
+    with ThreadPoolExecutor() as pool:
+        return np.asarray(np.any(list(pool.map(one, views)), axis=0))
 
 
 def _scores(vertices: F64, faces: I32, views: list[View], size: int, rasteriser: Rasteriser) -> tuple[F32, F32]:

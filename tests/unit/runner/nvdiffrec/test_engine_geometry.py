@@ -15,7 +15,7 @@ import pytest
 import trimesh
 from drawn_objects import sheet, sphere
 from drawn_scenes import photograph
-from recon3d_runner.engines.nvdiffrec import fusion, geometry, remesh, repair
+from recon3d_runner.engines.nvdiffrec import engine, fusion, geometry, remesh, repair
 from recon3d_runner.quality.intersections import self_intersections
 from recon3d_runner.quality.mesh_checks import check_mesh
 from recon3d_runner.raster import open_rasteriser
@@ -206,3 +206,18 @@ def looking_from(place: np.ndarray, fov: float) -> Camera:
     right /= np.linalg.norm(right)
     rotation = np.stack([right, np.cross(ahead, right), ahead])
     return Camera(rotation, -rotation @ place, fov)
+
+
+def test_faces_smaller_than_pixels_need_a_stiffer_surface(run: Any) -> None:
+    """82,000 faces and 8-bit depth of 128 pixels: with a coarse mesh's bending they follow the rounding."""
+    pictures = photograph(sphere(), encoding="black-near", bits=8)
+    vertices, faces = ball(6)
+    off = []
+    for finer in (1, 8):
+        options = {"smooth": 3.0 * finer, "smooth_end": 0.3 * finer, "cg_iterations": 60 * finer}
+        moved, _, _ = refined(noisy(vertices, 1.0, 0.005), faces, pictures, run, **options)
+        off.append(float(np.abs(np.linalg.norm(moved, axis=1) - 1).mean()))
+    assert off[1] < 0.8 * off[0]
+    stiff = engine._options(8, 8 * engine.FINE)
+    assert (stiff.smooth, stiff.cg_iterations) == (24.0, 480)
+    assert engine._options(8, engine.FINE // 8) == geometry.GeometryOptions(iterations=8)

@@ -1,0 +1,247 @@
+"""Sharp edges back where carving and pixels have cut them off: vertices onto the lines in which two sides meet.
+
+Marching cubes and the geometry pass leave a row of faces across every sharp edge, since no vertex lies on it and none
+gets there along its normal. The sides themselves are measured well, a face away from the edge. So every face beside an
+edge takes the plane of the side that it fits best, and the vertices around go to where their faces' planes meet (as
+Attene et al. 2005 do for scans). A vertex that would go far, fit its planes badly, turn a face over or stand where a
+view shows nothing stays where it was: an edge that is round stays round.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import numpy as np
+from numba import njit
+from scipy import ndimage
+
+from recon3d_runner.engines.nvdiffrec.fusion import Silhouette
+from recon3d_runner.engines.nvdiffrec.remesh import edge_table, face_normal, flip, vertex_faces
+from recon3d_runner.raster.cpu import project
+from recon3d_runner.surface import face_normals
+from recon3d_runner.types import F64, I32, Bool, View
+
+SHARP: Final = 25.0
+"""Degrees between two faces from which on their edge is sharp."""
+ROUNDS: Final = 12
+BORDER: Final = 0.12
+"""What a neighbour of another side costs a face, in edge lengths of distance from its plane."""
+TURNED: Final = 0.3
+"""What facing across a plane costs it."""
+SAME: Final = 0.95
+"""Cosine between planes from which on they are one side's."""
+FLAT: Final = 0.03
+"""Eigenvalue of the planes' scatter, of a sum of one, below which they say nothing of a direction."""
+REACH: Final = 1.0
+"""Edge lengths that a vertex may move at most."""
+FIT: Final = 0.1
+"""Edge lengths from the planes that it may be left with."""
+OUTSIDE: Final = 0.35
+"""Pixels that it may then lie outside an outline or, beyond depth's rounding, in front of what a view shows."""
+
+Allowed = Callable[[F64], Bool]
+"""Which of the points (N, 3) no view shows to be empty."""
+
+
+def sharpen(vertices: F64, faces: I32, seen: Bool, allowed: Allowed) -> tuple[F64, I32]:
+    """Vertices moved onto sharp edges and corners, and faces, flipped where that suits them better.
+
+    seen: (V,) which vertices views measure: only they move, and only sides that they make up are believed. Once more
+    finds edges that flipping has straightened.
+    """
+    vertices = _once(vertices, faces, seen, allowed)
+    return vertices, flip(vertices, faces, passes=2, flat=0.98)
+
+
+def nothing_empty(views: Sequence[View], prepared: Sequence[Silhouette]) -> Allowed:
+    """What the views allow; see `Allowed`."""
+
+    def allowed(points: F64) -> Bool:
+        good = np.ones(len(points), bool)
+        for view, p in zip(views, prepared, strict=True):
+            size = p.distance.shape[0]
+            at = project(points, view.camera, size)
+            place = at[:, 1] - 0.5, at[:, 0] - 0.5
+            good &= ndimage.map_coordinates(p.distance, place, order=1, mode="nearest") <= OUTSIDE
+            if view.depth is not None:
+                room = OUTSIDE * at[:, 2] / view.camera.focal(size) + 0.5 * view.depth_step
+                row, column = (np.clip(c.astype(np.int64), 0, size - 2) for c in place)
+                corners = [p.depth[row + j, column + i] for j in (0, 1) for i in (0, 1)]
+                # Unknown depth speaks against nothing.
+                nearest = np.fmin.reduce([np.where(np.isnan(d), np.inf, d) for d in corners])
+                good &= ~(at[:, 2] < np.where(np.isinf(nearest), -np.inf, nearest) - room)
+        return good
+
+    return allowed
+
+
+def _once(vertices: F64, faces: I32, seen: Bool, allowed: Allowed) -> F64:
+    edges, wings = edge_table(faces)
+    normal = face_normals(vertices, faces)
+    area = np.linalg.norm(normal, axis=1)
+    normal /= np.maximum(area, 1e-300)[:, None]
+    sharp = (normal[wings[:, 0]] * normal[wings[:, 1]]).sum(1) < np.cos(np.radians(SHARP))
+    beside = np.zeros(len(vertices), np.bool_)
+    beside[edges[sharp].ravel()] = True
+    around = np.full((len(faces), 3), -1, np.int32)
+    _across(wings, around)
+    zone = np.asarray(beside[faces].any(1), np.bool_)
+    plane = _smooth(normal, area, zone, around)
+    middle = vertices[faces].mean(1)
+    side = np.where(zone | ~seen[faces].all(1), -1, np.arange(len(faces))).astype(np.int32)
+    _spread(vertices, faces, zone, around, plane, middle, side)
+    start, fan = vertex_faces(faces, len(vertices))
+    target, moves = vertices.copy(), np.zeros(len(vertices), np.bool_)
+    _meet(vertices, faces, start, fan, zone, side, plane, middle, target, moves)
+    moves &= seen
+    moves[moves] = allowed(target[moves])
+    return _move(vertices, target, moves, faces, start, fan, side, plane)
+
+
+@njit(cache=True, nogil=True)
+def _across(wings: I32, out: I32) -> None:
+    """Set (F, 3): the faces beside each face, in any order."""
+    for e in range(len(wings)):
+        for s in range(2):
+            f, g = wings[e, s], wings[e, 1 - s]
+            for k in range(3):
+                if out[f, k] < 0:
+                    out[f, k] = g
+                    break
+
+
+@njit(cache=True, nogil=True)
+def _dot(a: F64, b: F64) -> float:
+    return float(a[0] * b[0] + a[1] * b[1] + a[2] * b[2])
+
+
+@njit(cache=True, nogil=True)
+def _smooth(normal: F64, area: F64, zone: Bool, around: I32) -> F64:
+    """(F, 3) normals, outside the zone each the mean with those of its side around it."""
+    out: F64 = normal.copy()
+    for _ in range(2):
+        last = out.copy()
+        for f in range(len(out)):
+            if zone[f]:
+                continue
+            total = area[f] * last[f]
+            for k in range(3):
+                g = around[f, k]
+                if not zone[g] and _dot(last[f], last[g]) >= SAME:
+                    total += area[g] * last[g]
+            length = np.sqrt(_dot(total, total))
+            if length > 0.0:
+                out[f] = total / length
+    return out
+
+
+@njit(cache=True, nogil=True)
+def _unlike(vertices: F64, faces: I32, f: int, normal: F64, middle: F64) -> float:
+    """How far a face's corners are from a plane, at most, in its own mean edge lengths; dearer where it is turned."""
+    far, length = 0.0, 0.0
+    for k in range(3):
+        v, w = faces[f, k], faces[f, (k + 1) % 3]
+        far = max(far, abs(_dot(vertices[v] - middle, normal)))
+        edge = vertices[v] - vertices[w]
+        length += np.sqrt(_dot(edge, edge)) / 3
+    nx, ny, nz = face_normal(vertices, faces[f, 0], faces[f, 1], faces[f, 2])
+    size = np.sqrt(nx * nx + ny * ny + nz * nz)
+    turned = 1.0 if size == 0.0 else 1.0 - (nx * normal[0] + ny * normal[1] + nz * normal[2]) / size
+    return far / max(length, 1e-300) + TURNED * turned
+
+
+@njit(cache=True, nogil=True)
+def _spread(vertices: F64, faces: I32, zone: Bool, around: I32, plane: F64, middle: F64, side: I32) -> None:
+    """Give every face of the zone the face outside of it whose plane fits it, by iterated conditional modes."""
+    for _ in range(ROUNDS):
+        changed = 0
+        for f in range(len(faces)):
+            if not zone[f]:
+                continue
+            best, least = side[f], np.inf
+            for k in range(-1, 3):
+                s = side[f] if k < 0 else side[around[f, k]]
+                if s < 0:
+                    continue
+                cost = _unlike(vertices, faces, f, plane[s], middle[s])
+                for j in range(3):
+                    t = side[around[f, j]]
+                    if t >= 0 and _dot(plane[s], plane[t]) < SAME:
+                        cost += BORDER
+                if cost < least - 1e-9:
+                    least, best = cost, s
+            if best != side[f]:
+                side[f] = best
+                changed += 1
+        if changed == 0:
+            break
+
+
+@njit(cache=True, nogil=True)
+def _meet(
+    vertices: F64,
+    faces: I32,
+    start: I32,
+    fan: I32,
+    zone: Bool,
+    side: I32,
+    plane: F64,
+    middle: F64,
+    target: F64,
+    moves: Bool,
+) -> None:
+    """Set where the planes of the faces around a vertex meet, and whether it should go there."""
+    for v in range(len(vertices)):
+        near, good, count = False, True, start[v + 1] - start[v]
+        for s in range(start[v], start[v + 1]):
+            near = near or zone[fan[s]]
+            good = good and side[fan[s]] >= 0
+        if not (near and good):
+            continue
+        scatter, load, total, length = np.zeros((3, 3)), np.zeros(3), 0.0, 0.0
+        for s in range(start[v], start[v + 1]):
+            f, r = fan[s], side[fan[s]]
+            nx, ny, nz = face_normal(vertices, faces[f, 0], faces[f, 1], faces[f, 2])
+            w = np.sqrt(nx * nx + ny * ny + nz * nz) + 1e-300
+            total += w
+            load += w * _dot(plane[r], middle[r] - vertices[v]) * plane[r]
+            for k in range(3):
+                scatter[k] += w * plane[r, k] * plane[r]
+                if faces[f, k] == v:
+                    edge = vertices[faces[f, (k + 1) % 3]] - vertices[v]
+                    length += np.sqrt(_dot(edge, edge)) / count
+        value, axis = np.linalg.eigh(scatter / total)
+        step, rank = np.zeros(3), 0
+        for k in range(3):
+            if value[k] > FLAT:
+                rank += 1
+                along = np.ascontiguousarray(axis[:, k])
+                step += _dot(along, load) / (total * value[k]) * along
+        if rank < 2 or _dot(step, step) > (REACH * length) ** 2:
+            continue
+        for s in range(start[v], start[v + 1]):
+            r = side[fan[s]]
+            good = good and abs(_dot(plane[r], vertices[v] + step - middle[r])) <= FIT * length
+        if good:
+            target[v] = vertices[v] + step
+            moves[v] = True
+
+
+@njit(cache=True, nogil=True)
+def _move(vertices: F64, target: F64, moves: Bool, faces: I32, start: I32, fan: I32, side: I32, plane: F64) -> F64:
+    """Move one vertex after the other, unless a face around it would turn away from its side or nearly vanish."""
+    out: F64 = vertices.copy()
+    for v in range(len(vertices)):
+        if not moves[v]:
+            continue
+        out[v] = target[v]
+        for s in range(start[v], start[v + 1]):
+            f, r = fan[s], side[fan[s]]
+            nx, ny, nz = face_normal(out, faces[f, 0], faces[f, 1], faces[f, 2])
+            ox, oy, oz = face_normal(vertices, faces[f, 0], faces[f, 1], faces[f, 2])
+            size, old = np.sqrt(nx * nx + ny * ny + nz * nz), np.sqrt(ox * ox + oy * oy + oz * oz)
+            if nx * plane[r, 0] + ny * plane[r, 1] + nz * plane[r, 2] < 0.5 * size or size < 0.05 * old:
+                out[v] = vertices[v]
+                break
+    return out
