@@ -67,7 +67,7 @@ def surface(
         options = _options(plan.geometry_iterations, len(faces))
         held = None if unseen is None else unseen.held(vertices, faces)
         vertices, faces, _ = geometry.refine(vertices, faces, seen, prepared, options, rasteriser, run, held)
-        vertices, faces = _sharpened(vertices, faces, seen, prepared, options, rasteriser, run)
+        vertices, faces = _sharpened(vertices, faces, seen, prepared, options, rasteriser, run, held)
         vertices, left = repair.repair(vertices, faces)
         if left:
             run.warn("self_intersections", f"{left} pairs of faces still cross after repair.")
@@ -94,6 +94,7 @@ def _sharpened(
     options: geometry.GeometryOptions,
     rasteriser: Rasteriser,
     run: Run,
+    held: F64 | None,
 ) -> tuple[F64, I32]:
     """The surface with its sharp edges, which pass 1 rounds, and that settled around them."""
     allowed = sharpen.nothing_empty(views, prepared)
@@ -103,7 +104,7 @@ def _sharpened(
     for k in range(SETTLE + 1):
         vertices, faces = sharpen.sharpen(vertices, faces, seen, allowed)
         if k < SETTLE:
-            vertices, faces, _ = geometry.refine(vertices, faces, views, prepared, last, rasteriser, run)
+            vertices, faces, _ = geometry.refine(vertices, faces, views, prepared, last, rasteriser, run, held)
     return vertices, faces
 
 
