@@ -70,16 +70,16 @@ def _settled(view: View, depth: F32, others: Sequence[tuple[View, Silhouette]]) 
     for number, place in enumerate(ndimage.find_objects(label), 1):
         if size[number] < least:
             continue
-        # With the pixels around it that are of its level, which `_level` cut off.
-        around = tuple(slice(max(s.start - 1, 0), s.stop + 1) for s in place)
-        here = label[around] == number
-        middle = float(np.median(depth[around][here]))
+        flat = label == number
+        middle = float(np.median(depth[flat]))
         if _goes_on(depth, label, number, place, middle, view.depth_step):
             continue
-        here = ndimage.binary_dilation(here, np.ones((3, 3), bool))
-        here &= np.abs(depth[around] - middle) < 0.5 * view.depth_step
-        shift = _shift(_rim(view, here, (around[0].start, around[1].start), depth.shape[0]), middle, view, others)
-        out[around][here] += np.float32(shift)
+        wall = _extent(view, depth, flat, middle)
+        if _ends(depth, wall, view.depth_step):
+            out[wall] = middle + _shift(_rim(view, wall), middle, view, others)
+        else:
+            near = ndimage.binary_dilation(flat, np.ones((3, 3), bool)) & wall
+            out[near] += np.float32(_shift(_rim(view, near), middle, view, others))
     return out
 
 
@@ -109,19 +109,38 @@ def _level(depth: F32, tolerance: float) -> Bool:
     return flat
 
 
-def _rim(view: View, here: Bool, corner: tuple[int, int], size: int) -> tuple[F64, float]:
-    """(N, 3) rays, in world axes and of depth 1, of the pixels near a plateau's edge; and how many must be outside."""
-    inside = ndimage.distance_transform_edt(np.pad(here, 1))[1:-1, 1:-1]
-    rows, columns = np.nonzero(here & (inside <= RIM))
-    focal = view.camera.focal(size)
-    flat = np.stack([columns + corner[1], rows + corner[0]], 1) + 0.5 - size / 2
-    ray = np.concatenate([flat / focal, np.ones((len(flat), 1))], 1)
+def _extent(view: View, depth: F32, flat: Bool, middle: float) -> Bool:
+    """(n, n) the wall around a plateau: all that is connected and of its level."""
+    with np.errstate(invalid="ignore"):
+        level = np.abs(depth - middle) < 0.5 * view.depth_step
+    return np.asarray(ndimage.binary_propagation(flat, np.ones((3, 3), bool), level))
+
+
+def _ends(depth: F32, wall: Bool, step: float) -> bool:
+    """Whether a wall ends at a sharp edge: nothing of the levels next to its own is beside it.
+
+    Then it reaches all of its level, whatever smoothing has made of the depth towards its edge; one whose edge is round
+    ends somewhere within.
+    """
+    rim = wall & ~ndimage.binary_erosion(wall, np.ones((3, 3), bool))
+    rows, columns = np.nonzero(ndimage.binary_dilation(rim, np.ones((3, 3), bool)) & ~wall)
+    with np.errstate(invalid="ignore"):
+        beside = np.abs(depth[rows, columns] - np.median(depth[wall])) < 2 * step
+    return bool(beside.mean() < ENDS)
+
+
+def _rim(view: View, wall: Bool) -> tuple[F64, float]:
+    """(N, 3) rays, in world axes and of depth 1, of the pixels near its edge; and how many must be outside."""
+    size = wall.shape[0]
+    rows, columns = np.nonzero(wall & (ndimage.distance_transform_edt(wall) <= RIM))
+    flat = (np.stack([columns, rows], 1) + 0.5 - size / 2) / view.camera.focal(size)
+    ray = np.concatenate([flat, np.ones((len(flat), 1))], 1)
     every = len(ray) // ENOUGH + 1
-    return ray[::every] @ view.camera.rotation, STRIP * float(np.sqrt(here.sum())) / every
+    return ray[::every] @ view.camera.rotation, STRIP * float(np.sqrt(wall.sum())) / every
 
 
 def _shift(rim: tuple[F64, float], middle: float, view: View, others: Sequence[tuple[View, Silhouette]]) -> float:
-    """How far behind its level's middle the plateau lies; 0 where the outlines do not say."""
+    """How far behind its level's middle the wall lies; 0 where the outlines do not say."""
     rays, enough = rim
 
     def outside(shift: float) -> bool:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from recon3d_runner.engines.nvdiffrec import fusion, plateaus
 from recon3d_runner.types import View
+from scipy import ndimage
 
 STEP = 0.014
 """Depth of a level: some three pixels."""
@@ -37,6 +38,21 @@ def test_a_box_s_walls_are_found(taken: Any, phase: float) -> None:
         after.append(abs(float(np.nanmedian(found.depth - exact.depth))))
     assert max(before) > 0.25 * STEP
     assert max(after) < 0.12 * STEP
+
+
+def test_a_wall_is_flat_to_its_sharp_edge(taken: Any) -> None:
+    """Smoothing has bent its level's depth there; a wall whose edge is round keeps what it has."""
+
+    def bent(view: View) -> View:
+        inside = ndimage.distance_transform_edt(np.isfinite(view.depth))
+        bend = 0.4 * STEP * np.clip(1 - inside / 8, 0, 1)
+        return replace(view, depth=(view.depth + bend).astype(np.float32))
+
+    _, pictures = taken("box", size=512)
+    views = [bent(rounded(view, 0.3)) for view in pictures.truth]
+    for exact, found in zip(pictures.truth, settled(views), strict=True):
+        off = np.abs(found.depth - exact.depth)[np.isfinite(exact.depth)]
+        assert np.percentile(off, 98) < 0.15 * STEP
 
 
 def test_a_wall_stays_within_its_level(taken: Any) -> None:

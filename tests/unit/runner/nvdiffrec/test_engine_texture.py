@@ -175,7 +175,6 @@ def test_what_no_view_sees_is_flagged_and_filled_from_around() -> None:
     lateral = np.abs(position[:, :2]).max(1)
     inner = lateral < 0.4 * lateral.max()
     walls, grazed = (inner & (np.abs(position[:, 2] - at) < 0.15) for at in (-0.15, 0.4))
-    assert grazed.sum() > 500
     assert done.unseen[inside][walls].mean() > 0.5
     # Towards the mouth the view from above meets them at 87 degrees: pixels that say more than the surroundings do.
     assert not done.unseen[inside][grazed].any()
