@@ -5,11 +5,17 @@ from __future__ import annotations
 import json
 import math
 import os
+import sys
+import threading
 from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from recon3d_contract.errors import Code, Recon3dError
+from recon3d_runner import worker
+from recon3d_runner.engines.device import Choice
 from recon3d_runner.worker import Events, PipeRun, check_passes
 
 
@@ -107,3 +113,40 @@ def test_a_run_without_one_of_its_passes_is_not_complete() -> None:
             check_passes("nvdiffrec", seconds)
         assert told.value.code is Code.INTERNAL
         assert set(told.value.details["missing"]) == {"geometry", "texture"} - seconds.keys()
+
+
+class Reconstructed(Exception):
+    """The end of the part of a run that is looked at."""
+
+
+@pytest.mark.parametrize(("device", "beside"), [("cpu", False), ("auto", True)])
+def test_torch_loads_after_the_pipeline_and_beside_the_scene(
+    wire: Wire, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, device: str, beside: bool
+) -> None:
+    loaded: list[str] = []
+    scenes: list[Any] = []
+
+    def reconstruct(request: Any, run: Any, scene: Any) -> None:
+        scenes.append(scene)
+        raise Reconstructed
+
+    def load(name: str) -> Any:
+        loaded.append(name.rpartition(".")[2])
+        return SimpleNamespace(
+            choose=lambda *_: Choice("cpu", "a processor"),
+            build_scene=lambda *_: threading.get_ident(),
+            reconstruct=reconstruct,
+        )
+
+    found = SimpleNamespace(find_spec=lambda name: name)
+    monkeypatch.setattr(worker, "importlib", SimpleNamespace(import_module=load, util=found))
+    raw = {"engine": "nvdiffrec", "device": device, "spec": {"input": {"path": "."}}, "input_dir": str(tmp_path)}
+    interval = sys.getswitchinterval()
+    try:
+        with pytest.raises(Reconstructed):
+            worker.work(raw | {"out_dir": str(tmp_path), "manifest": {}}, Events(wire.write))
+    finally:
+        sys.setswitchinterval(interval)
+    assert loaded == ["pipeline", "device"]
+    # Where nothing is loaded beside it, the pipeline begins the scene itself, in this thread.
+    assert [scene is not None and scene.result() != threading.get_ident() for scene in scenes] == [beside]
