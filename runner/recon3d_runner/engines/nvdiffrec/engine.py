@@ -16,6 +16,7 @@ from recon3d_runner.engines.nvdiffrec import (
     collapse,
     fusion,
     geometry,
+    handles,
     plateaus,
     profiles,
     remesh,
@@ -36,6 +37,8 @@ from recon3d_runner.types import F32, F64, I32, U8, Bool, TexturedMesh, View
 PRIOR = 0.3
 """mu of the texture pass: higher values keep the projection's sharpness, lower ones fit noise."""
 
+SMALL = 8
+"""Voxels both ways around a handle, along the mesh, up to which it is the carving's: some two across."""
 FINE = 120_000
 """Faces up to which pass 1 bends as its options say. With more, each vertex has fewer pixels to go by."""
 SETTLE = 2
@@ -51,7 +54,7 @@ def surface(
         views = [replace(view, depth=None) for view in seen] if plan.hull else seen
         unseen = None if prior is None else Hidden(prior, seen, prepared)
         carver = _carver(rasteriser) if unseen is None else unseen.carver(_carver(rasteriser))
-        vertices, faces, _ = fusion.fuse(views, plan.voxels, run, prepared, carver)
+        vertices, faces, voxel = fusion.fuse(views, plan.voxels, run, prepared, carver)
         if len(faces) < 100:
             raise Recon3dError(
                 Code.INCONSISTENT_VIEWS,
@@ -59,6 +62,8 @@ def surface(
                 {"faces": len(faces)},
             )
         vertices, faces = collapse.decimate(vertices, faces, plan.faces)
+        vertices, faces = handles.without_small(vertices, faces, SMALL * voxel)
+        vertices, faces = collapse.decimate(vertices, faces, plan.faces)  # what the cuts have added
         faces = remesh.flip(vertices, faces)
         for _ in range(2):
             vertices = remesh.relax(vertices, faces, vertex_normals(vertices, faces), 0.5)
