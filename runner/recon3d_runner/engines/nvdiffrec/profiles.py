@@ -29,7 +29,7 @@ class Plan:
 
 
 _PROFILES = {
-    "fast": Plan(272, 60_000, 6, 4, None, 2048, 2),
+    "fast": Plan(256, 60_000, 6, 4, None, 2048, 2),
     "standard": Plan(320, 120_000, 12, 12, None, 4096, 1),
     "high": Plan(448, 150_000, 24, 24, None, 4096, 1),
 }
