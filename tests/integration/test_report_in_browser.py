@@ -26,7 +26,7 @@ from PIL import Image
 from recon3d_contract.conventions import POSITION, VIEWS, camera_axes
 from recon3d_contract.result import Notice
 from recon3d_runner.quality.evaluate import Evaluation, evaluate
-from recon3d_runner.raster.cpu import render_textured
+from recon3d_runner.raster.cpu import project, rasterize, render_textured
 from recon3d_runner.report import ReportData, build_report
 from recon3d_runner.types import Calibration, Camera, TexturedMesh, View
 
@@ -181,7 +181,8 @@ def evaluation() -> tuple[TexturedMesh, Evaluation]:
         rotation = np.array(camera_axes(name))
         camera = Camera(rotation, -rotation @ (2.2 * np.array(POSITION[name])), 40.0)
         render = render_textured(mesh, camera, 256)
-        views.append(View(name, camera, np.roll(render.rgb, 1, axis=0), render.alpha, render.depth))
+        depth = rasterize(project(mesh.vertices, camera, 256), mesh.faces, 256)[1]
+        views.append(View(name, camera, np.roll(render.rgb, 1, axis=0), render.alpha, depth))
     calibration = Calibration(40.0, 1.0, 0.9, None, "white-near", False, 0.5, 1.5, {name: {} for name in VIEWS}, 0.01)
     return mesh, evaluate(mesh, views, calibration, dict.fromkeys(VIEWS, 25.0), engine="nvdiffrec")
 
