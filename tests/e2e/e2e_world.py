@@ -277,6 +277,13 @@ class World:
             with error:
                 return error.code, error.read()
 
+    def healthy(self) -> bool:
+        """Whether the api answers, and well."""
+        try:
+            return self.rest("GET", "/health")[0] == 200
+        except OSError:  # there is nobody yet
+            return False
+
 
 def seconds_between(earlier: str, later: str) -> float:
     """Seconds between two times of the API server."""

@@ -18,7 +18,7 @@ def test_operator_and_api_restart_in_mid_job(world: World):
         world.client.delete(f"/api/v1/namespaces/{NAMESPACE}/pods/{pod['metadata']['name']}", 0)
     world.wait("restarts", "Completed")
     assert len(world.runner_pods("restarts")) == 1
-    eventually(lambda: world.rest("GET", "/health")[0] == 200, seconds=60, what="the api answers again")
+    eventually(world.healthy, seconds=60, what="the api answers again")
     world.remove("restarts")
 
 
@@ -28,7 +28,7 @@ def test_the_api_server_restarts_in_mid_job(world: World):
     world.cluster.plane.restart_api()
     world.wait("headless", "Completed")
     assert len(world.runner_pods("headless")) == 1
-    eventually(lambda: world.rest("GET", "/health")[0] == 200, seconds=60, what="the api answers again")
+    eventually(world.healthy, seconds=60, what="the api answers again")
     world.remove("headless")
 
 
@@ -64,7 +64,7 @@ def test_a_runner_above_its_memory_is_named(world: World):
 
 
 def test_an_image_that_cannot_be_pulled_is_named(world: World):
-    world.install("--set-string=image.runner.tag=none", "--set=jobs.startTimeoutSeconds=10")
+    world.install("--set-string=image.runner.tag=none", "--set=jobs.startTimeoutSeconds=20")
     world.submit("image", retry={"limit": 0})
     eventually(lambda: world.reason("image", "RunnerReady") == "ImagePull", seconds=60, what="the condition says so")
     status = world.wait("image", "Failed", seconds=90)
