@@ -13,7 +13,7 @@ from numba import njit
 
 from recon3d_runner.bands import in_bands
 from recon3d_runner.engines.nvdiffrec.level_set import compact
-from recon3d_runner.engines.nvdiffrec.remesh import face_normal, vertex_faces
+from recon3d_runner.engines.nvdiffrec.remesh import face_normal, incident
 from recon3d_runner.surface import face_normals
 from recon3d_runner.types import F64, I32, I64
 
@@ -128,7 +128,7 @@ def _edge_costs(
 def _collapse_pass(
     vertices: F64, faces: I32, start: I32, around: I32, q: F64, order: I32, budget: int, pull: float, longest: float
 ) -> tuple[I32, int]:
-    """Collapse edges in `order`, at most `budget`; moves vertices in place. start, around: `vertex_faces`.
+    """Collapse edges in `order`, at most `budget`; moves vertices in place. start, around: `incident`.
 
     Returns the vertex map (V,) and the number of collapses.
     """
@@ -250,7 +250,7 @@ def decimate(vertices: F64, faces: I32, max_faces: int, uniform: float = 1e-3) -
     area = float(np.linalg.norm(face_normals(vertices, faces), axis=1).sum() / 2)
     longest = 4.0 * float(np.sqrt(area / max_faces * 4 / np.sqrt(3)))
     while len(faces) > max_faces:
-        start, around = vertex_faces(faces, len(vertices))
+        start, around = incident(faces, len(vertices))
         q = _quadrics(vertices, faces, start, around)
         mean2 = area / len(faces) * 4 / np.sqrt(3)
         pull = 1e-3 * area / len(vertices)

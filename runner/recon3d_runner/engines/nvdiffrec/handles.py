@@ -15,8 +15,8 @@ from numba import njit
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import dijkstra
 
-from recon3d_runner.engines.nvdiffrec.level_set import compact, components
-from recon3d_runner.engines.nvdiffrec.remesh import edge_table, vertex_faces
+from recon3d_runner.engines.nvdiffrec.level_set import compact, components, representative
+from recon3d_runner.engines.nvdiffrec.remesh import edge_table, incident
 from recon3d_runner.engines.nvdiffrec.repair import repair
 from recon3d_runner.types import F64, I32, I64
 
@@ -79,17 +79,7 @@ def _closed(a: int, b: int, parent: I32, depth: I32) -> I64:
 @njit(cache=True, nogil=True)
 def _trees(edges: I32, wings: I32, count: int, faces: int, root: int) -> tuple[I32, I32, I32]:
     """(V,) each vertex' parent and depth, by breadth from `root`; and the edges that neither tree has."""
-    start = np.zeros(count + 1, np.int32)
-    for e in range(len(edges)):
-        start[edges[e, 0] + 1] += 1
-        start[edges[e, 1] + 1] += 1
-    for v in range(count):
-        start[v + 1] += start[v]
-    fill, at = start[:-1].copy(), np.empty(2 * len(edges), np.int32)
-    for e in range(len(edges)):
-        for k in range(2):
-            at[fill[edges[e, k]]] = e
-            fill[edges[e, k]] += 1
+    start, at = incident(edges, count)
     parent, depth = np.full(count, -1, np.int32), np.full(count, -1, np.int32)
     used = np.zeros(len(edges), np.bool_)
     queue = np.empty(count, np.int32)
@@ -115,13 +105,7 @@ def _trees(edges: I32, wings: I32, count: int, faces: int, root: int) -> tuple[I
     for e in np.argsort(far, kind="mergesort"):
         if used[e]:
             continue
-        f, g = wings[e, 0], wings[e, 1]
-        while group[f] != f:
-            group[f] = group[group[f]]
-            f = group[f]
-        while group[g] != g:
-            group[g] = group[group[g]]
-            g = group[g]
+        f, g = representative(group, wings[e, 0]), representative(group, wings[e, 1])
         if f != g:
             group[max(f, g)] = min(f, g)
             used[e] = True
@@ -130,7 +114,7 @@ def _trees(edges: I32, wings: I32, count: int, faces: int, root: int) -> tuple[I
 
 def _cut(vertices: F64, faces: I32, loop: I64) -> tuple[F64, I32]:
     """Part the faces on the right of the loop from those on its left; its vertices' twins come last, in order."""
-    start, around = vertex_faces(faces, len(vertices))
+    start, around = incident(faces, len(vertices))
     parted = faces.copy()
     for k, v in enumerate(loop.tolist()):
         # The fan of v on the right, from the way ahead to the way behind.

@@ -7,7 +7,7 @@ from numba import njit
 
 from recon3d_runner.bands import in_bands
 from recon3d_runner.engines.nvdiffrec.remesh import face_normal
-from recon3d_runner.types import F32, F64, I32, Bool
+from recon3d_runner.types import F32, F64, I32, I64, Bool
 
 
 def extract(field: F32, origin: F64, step: float) -> tuple[F64, I32]:
@@ -44,26 +44,27 @@ def _cross(field: F32, first: int, last: int, crossed: Bool) -> None:
 
 
 @njit(cache=True, nogil=True)
+def representative(parent: I64, at: int) -> int:
+    """Whom the set of `at` goes by in a forest of `parent`; the way there is halved."""
+    while parent[at] != at:
+        parent[at] = parent[parent[at]]
+        at = parent[at]
+    return at
+
+
+@njit(cache=True, nogil=True)
 def components(faces: I32, vertices: int) -> tuple[I32, int]:
     """(F,) connected component of every face, numbered as they come up, and how many there are."""
     parent = np.arange(vertices)
     for f in range(len(faces)):
         for k in range(1, 3):
-            a, b = faces[f, 0], faces[f, k]
-            while parent[a] != a:
-                parent[a] = parent[parent[a]]
-                a = parent[a]
-            while parent[b] != b:
-                parent[b] = parent[parent[b]]
-                b = parent[b]
+            a, b = representative(parent, faces[f, 0]), representative(parent, faces[f, k])
             parent[max(a, b)] = min(a, b)
     number = np.full(vertices, -1, np.int32)
     label = np.empty(len(faces), np.int32)
     count = 0
     for f in range(len(faces)):
-        a = faces[f, 0]
-        while parent[a] != a:
-            a = parent[a]
+        a = representative(parent, faces[f, 0])
         if number[a] < 0:
             number[a] = count
             count += 1

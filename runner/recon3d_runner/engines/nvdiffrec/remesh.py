@@ -13,20 +13,20 @@ from recon3d_runner.types import F64, I32, Bool
 
 
 @njit(cache=True, nogil=True)
-def vertex_faces(faces: I32, count: int) -> tuple[I32, I32]:
-    """CSR: faces around every vertex."""
+def incident(table: I32, count: int) -> tuple[I32, I32]:
+    """CSR: the rows of a table of vertices, faces (F, 3) or edges (E, 2), in which each of `count` vertices stands."""
     start = np.zeros(count + 1, np.int32)
-    for f in range(faces.shape[0]):
-        for k in range(3):
-            start[faces[f, k] + 1] += 1
+    for row in range(table.shape[0]):
+        for k in range(table.shape[1]):
+            start[table[row, k] + 1] += 1
     for v in range(count):
         start[v + 1] += start[v]
     fill = start[:-1].copy()
-    out = np.empty(faces.shape[0] * 3, np.int32)
-    for f in range(faces.shape[0]):
-        for k in range(3):
-            v = faces[f, k]
-            out[fill[v]] = f
+    out = np.empty(table.size, np.int32)
+    for row in range(table.shape[0]):
+        for k in range(table.shape[1]):
+            v = table[row, k]
+            out[fill[v]] = row
             fill[v] += 1
     return start, out
 
@@ -66,6 +66,18 @@ def _pair_up(faces: I32, count: int, edges: I32, wings: I32) -> None:
 
 
 @njit(cache=True, nogil=True)
+def face_neighbours(wings: I32, count: int) -> I32:
+    """(F, 3) the faces across each of `count` faces' edges, in the order of the edges; wings: of `edge_table`."""
+    out, fill = np.empty((count, 3), np.int32), np.zeros(count, np.int32)
+    for e in range(len(wings)):
+        for side in range(2):
+            f = wings[e, side]
+            out[f, fill[f]] = wings[e, 1 - side]
+            fill[f] += 1
+    return out
+
+
+@njit(cache=True, nogil=True)
 def face_normal(vertices: F64, a: int, b: int, c: int) -> tuple[float, float, float]:
     """Cross product of two edges: twice the area long, outward for counter-clockwise corners."""
     ux, uy, uz = vertices[b, 0] - vertices[a, 0], vertices[b, 1] - vertices[a, 1], vertices[b, 2] - vertices[a, 2]
@@ -93,7 +105,7 @@ def _flip_pass(vertices: F64, faces: I32, flat: float, changed: Bool) -> int:
     Only faces around `changed` vertices (V,) are looked at; afterwards it holds those that this pass has changed.
     """
     count = vertices.shape[0]
-    start, around = vertex_faces(faces, count)
+    start, around = incident(faces, count)
     near = changed.copy()
     for f in range(faces.shape[0]):
         if changed[faces[f, 0]] or changed[faces[f, 1]] or changed[faces[f, 2]]:

@@ -17,7 +17,7 @@ from numba import njit
 from scipy import ndimage
 
 from recon3d_runner.engines.nvdiffrec.fusion import Silhouette
-from recon3d_runner.engines.nvdiffrec.remesh import edge_table, face_normal, flip, vertex_faces
+from recon3d_runner.engines.nvdiffrec.remesh import edge_table, face_neighbours, face_normal, flip, incident
 from recon3d_runner.raster.cpu import project
 from recon3d_runner.surface import face_normals
 from recon3d_runner.types import F64, I32, Bool, View
@@ -84,31 +84,18 @@ def _once(vertices: F64, faces: I32, seen: Bool, allowed: Allowed) -> F64:
     sharp = (normal[wings[:, 0]] * normal[wings[:, 1]]).sum(1) < np.cos(np.radians(SHARP))
     beside = np.zeros(len(vertices), np.bool_)
     beside[edges[sharp].ravel()] = True
-    around = np.full((len(faces), 3), -1, np.int32)
-    _across(wings, around)
+    around = face_neighbours(wings, len(faces))
     zone = np.asarray(beside[faces].any(1), np.bool_)
     plane = _smooth(normal, area, zone, around)
     middle = vertices[faces].mean(1)
     side = np.where(zone | ~seen[faces].all(1), -1, np.arange(len(faces))).astype(np.int32)
     _spread(vertices, faces, zone, around, plane, middle, side)
-    start, fan = vertex_faces(faces, len(vertices))
+    start, fan = incident(faces, len(vertices))
     target, moves = vertices.copy(), np.zeros(len(vertices), np.bool_)
     _meet(vertices, faces, start, fan, zone, side, plane, middle, target, moves)
     moves &= seen
     moves[moves] = allowed(target[moves])
     return _move(vertices, target, moves, faces, start, fan, side, plane)
-
-
-@njit(cache=True, nogil=True)
-def _across(wings: I32, out: I32) -> None:
-    """Set (F, 3): the faces beside each face, in any order."""
-    for e in range(len(wings)):
-        for s in range(2):
-            f, g = wings[e, s], wings[e, 1 - s]
-            for k in range(3):
-                if out[f, k] < 0:
-                    out[f, k] = g
-                    break
 
 
 @njit(cache=True, nogil=True)

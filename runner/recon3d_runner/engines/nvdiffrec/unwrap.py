@@ -17,7 +17,7 @@ from numba import njit
 from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 
-from recon3d_runner.engines.nvdiffrec.remesh import edge_table
+from recon3d_runner.engines.nvdiffrec.remesh import edge_table, face_neighbours
 from recon3d_runner.quality.uv_checks import overlapping_within
 from recon3d_runner.raster import Rasteriser, TensorRasteriser
 from recon3d_runner.raster.cpu import project
@@ -131,24 +131,6 @@ def _smooth_labels(label: I32, score: F32, cosine: F32, neighbours: I32, border:
             break
 
 
-def face_neighbours(faces: I32) -> I32:
-    """(F, 3) the faces across a face's edges."""
-    _, wings = edge_table(faces)
-    out = np.empty((len(faces), 3), np.int32)
-    _across(wings, out)
-    return out
-
-
-@njit(cache=True, nogil=True)
-def _across(wings: I32, out: I32) -> None:
-    fill = np.zeros(len(out), np.int32)
-    for side in range(2):
-        for e in range(len(wings)):
-            f = wings[e, side]
-            out[f, fill[f]] = wings[e, 1 - side]
-            fill[f] += 1
-
-
 def _charts(label: I32, neighbours: I32) -> I32:
     """(F,) chart of every face: connected faces of one label."""
     n = len(label)
@@ -220,7 +202,7 @@ def unwrap(
     run.tick(0.3)
     seen = score.max(0) > 0
     label = np.where(seen, score.argmax(0), cosine.argmax(0)).astype(np.int32)
-    neighbours = face_neighbours(faces)
+    neighbours = face_neighbours(edge_table(faces)[1], len(faces))
     _smooth_labels(label, np.maximum(score, 0.02 * cosine), cosine, neighbours, 0.15, 30)
     _absorb_small(label, cosine, neighbours)
     run.tick(0.5)

@@ -48,7 +48,7 @@ def subdivided(thing: Drawn, times: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def test_faces_around_every_vertex() -> None:
-    start, around = remesh.vertex_faces(TETRAHEDRON_FACES, 4)
+    start, around = remesh.incident(TETRAHEDRON_FACES, 4)
     assert start.tolist() == [0, 3, 6, 9, 12]
     assert [sorted(around[start[v] : start[v + 1]].tolist()) for v in range(4)] == [
         [0, 1, 2],

@@ -17,7 +17,7 @@ from torch import Tensor
 from recon3d_runner.engines.nvdiffrec.fusion import Silhouette
 from recon3d_runner.engines.nvdiffrec.on_device.repeat import repeat
 from recon3d_runner.engines.nvdiffrec.on_device.sums import add_at, dot, floating
-from recon3d_runner.engines.nvdiffrec.remesh import vertex_faces
+from recon3d_runner.engines.nvdiffrec.remesh import incident
 from recon3d_runner.raster.port import TensorRasteriser
 from recon3d_runner.types import F64, I32, View
 
@@ -87,7 +87,7 @@ class Mesh:
     """One topology on the device: faces, edges, and the table of every vertex's corners."""
 
     def __init__(self, faces: I32, edges: I32, wings: I32, device: torch.device) -> None:
-        start, around = vertex_faces(faces, int(faces.max()) + 1)
+        start, around = incident(faces, int(faces.max()) + 1)
         corner = _corners_around(faces, start, around, max(1, int(np.diff(start).max())))
         self.faces32 = torch.from_numpy(np.ascontiguousarray(faces)).to(device)
         self.faces = self.faces32.long()
