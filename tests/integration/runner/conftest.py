@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -58,3 +59,22 @@ def progress_server(tmp_path: Path) -> Iterator[Any]:
 def pod(runner: Any, source: Path, tmp_path: Path) -> Any:
     """A Pod with an empty store."""
     return pods.Pod(runner, source, tmp_path)
+
+
+@pytest.fixture
+def small_disk() -> Iterator[Any]:
+    """A SmallDisk, whose disks are gone afterwards."""
+    mounted: list[Path] = []
+
+    def mount(folder: Path, size: str) -> Path:
+        folder.mkdir()
+        command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
+        done = subprocess.run(command, check=False, capture_output=True, text=True)
+        if done.returncode != 0:
+            pytest.skip(f"a tmpfs cannot be mounted here (needs root): {done.stderr.strip()}")
+        mounted.append(folder)
+        return folder
+
+    yield mount
+    for folder in mounted:
+        subprocess.run(["umount", "-l", str(folder)], check=True)

@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
+SmallDisk = Callable[[Path, str], Path]
+"""Make a folder a disk of its own, of a size such as `6m`; returns it."""
 VIEWS = ("front", "back", "left", "right", "top", "bottom")
 
 

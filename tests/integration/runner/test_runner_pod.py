@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from runner_helpers import alive, stop_and_time, wait_until
+from runner_helpers import SmallDisk, alive, stop_and_time, wait_until
 from runner_pods import UID, Pod
 
 
@@ -132,25 +130,8 @@ def test_a_cluster_must_say_which_device(pod: Pod, device: str) -> None:
     assert "cuda or cpu" in (pod.folder / "termination-log").read_text()
 
 
-@pytest.fixture
-def small_store(pod: Pod) -> Iterator[Callable[[str], None]]:
-    """Make the Pod's store a disk of its own of some size."""
-    disk = pod.folder / "store"
-    disk.mkdir()
-
-    def mount(size: str) -> None:
-        command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(disk)]
-        done = subprocess.run(command, check=False, capture_output=True, text=True)
-        if done.returncode != 0:
-            pytest.skip(f"a tmpfs cannot be mounted here (needs root): {done.stderr.strip()}")
-
-    yield mount
-    if os.path.ismount(disk):
-        subprocess.run(["umount", "-l", str(disk)], check=True)
-
-
-def test_a_store_that_fills_up_is_told_and_published_nothing(pod: Pod, small_store: Callable[[str], None]) -> None:
-    small_store("80m")
+def test_a_store_that_fills_up_is_told_and_published_nothing(pod: Pod, small_disk: SmallDisk) -> None:
+    small_disk(pod.folder / "store", "80m")
     assert pod.run(mode="fill").returncode == 54
     error = pod.message().error
     assert error is not None
@@ -159,10 +140,8 @@ def test_a_store_that_fills_up_is_told_and_published_nothing(pod: Pod, small_sto
     assert pod.run(attempt=2).returncode == 0
 
 
-def test_a_store_without_room_for_a_result_is_told_before_anything_is_computed(
-    pod: Pod, small_store: Callable[[str], None]
-) -> None:
-    small_store("60m")
+def test_a_store_without_room_for_a_result_is_told_before_anything_is_computed(pod: Pod, small_disk: SmallDisk) -> None:
+    small_disk(pod.folder / "store", "60m")
     assert pod.run(mode="fill").returncode == 54
     error = pod.message().error
     assert error is not None

@@ -9,12 +9,11 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from runner_helpers import VIEWS, alive, result_of, stop_and_time, wait_until
+from runner_helpers import VIEWS, SmallDisk, alive, result_of, stop_and_time, wait_until
 
 STAGES = ("load", "calibrate", "geometry", "texture", "evaluate", "report")
 
@@ -182,20 +181,10 @@ def test_an_engine_killed_by_hand_is_not_called_out_of_memory(runner: Any, sourc
     assert (done.returncode, error["code"]) == ((1, "INTERNAL") if counted else (53, "OUT_OF_MEMORY"))
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", str(folder)]
-    done = subprocess.run(mount, check=False, capture_output=True, text=True)
-    if done.returncode != 0:
-        pytest.skip(f"a tmpfs cannot be mounted here (needs root): {done.stderr.strip()}")
-    yield folder
-    subprocess.run(["umount", "-l", str(folder)], check=True)
-
-
-def test_an_engine_that_fills_the_disk_fails_with_storage_full(runner: Any, source: Path, small_disk: Path) -> None:
-    out = small_disk / "out"
+def test_an_engine_that_fills_the_disk_fails_with_storage_full(
+    runner: Any, source: Path, tmp_path: Path, small_disk: SmallDisk
+) -> None:
+    out = small_disk(tmp_path / "disk", "6m") / "out"
     done = runner.run("run", str(source), "--out", str(out), mode="fill")
     assert done.returncode == 54
     assert sorted(os.listdir(out)) == ["result.json", "run.log"]
@@ -203,10 +192,13 @@ def test_an_engine_that_fills_the_disk_fails_with_storage_full(runner: Any, sour
     assert private(out) == []
 
 
-def test_a_disk_that_is_full_from_the_start_is_told(runner: Any, source: Path, small_disk: Path) -> None:
+def test_a_disk_that_is_full_from_the_start_is_told(
+    runner: Any, source: Path, tmp_path: Path, small_disk: SmallDisk
+) -> None:
+    disk = small_disk(tmp_path / "disk", "6m")
     with pytest.raises(OSError, match="No space"):
-        (small_disk / "ballast").write_bytes(bytes(8_000_000))
-    out = small_disk / "out"
+        (disk / "ballast").write_bytes(bytes(8_000_000))
+    out = disk / "out"
     done = runner.run("run", str(source), "--out", str(out))
     assert done.returncode == 54
     assert "STORAGE_FULL" in done.stderr + done.stdout
@@ -214,7 +206,9 @@ def test_a_disk_that_is_full_from_the_start_is_told(runner: Any, source: Path, s
     assert private(out) == []
 
 
-def test_a_mount_point_as_output_is_filled_and_replaced(runner: Any, source: Path, small_disk: Path) -> None:
+def test_a_mount_point_as_output_is_filled_and_replaced(
+    runner: Any, source: Path, tmp_path: Path, small_disk: SmallDisk
+) -> None:
     for _ in range(2):
         assert runner.run("run", str(source), "--out", str(small_disk)).returncode == 0
         assert sorted(os.listdir(small_disk)) == ["nvdiffrec", "result.json", "run.log"]
