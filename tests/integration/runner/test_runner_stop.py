@@ -209,14 +209,15 @@ def test_a_disk_that_is_full_from_the_start_is_told(
 def test_a_mount_point_as_output_is_filled_and_replaced(
     runner: Any, source: Path, tmp_path: Path, small_disk: SmallDisk
 ) -> None:
+    disk = small_disk(tmp_path / "disk", "6m")
     for _ in range(2):
-        assert runner.run("run", str(source), "--out", str(small_disk)).returncode == 0
-        assert sorted(os.listdir(small_disk)) == ["nvdiffrec", "result.json", "run.log"]
-    assert runner.run("run", str(source), "--out", str(small_disk), mode="raise:nan").returncode == 41
-    assert sorted(os.listdir(small_disk)) == ["result.json", "run.log"]
-    (small_disk / "mine").write_text("kept")
-    assert runner.run("run", str(source), "--out", str(small_disk), "--force").returncode == 35
-    assert (small_disk / "mine").read_text() == "kept"
+        assert runner.run("run", str(source), "--out", str(disk)).returncode == 0
+        assert sorted(os.listdir(disk)) == ["nvdiffrec", "result.json", "run.log"]
+    assert runner.run("run", str(source), "--out", str(disk), mode="raise:nan").returncode == 41
+    assert sorted(os.listdir(disk)) == ["result.json", "run.log"]
+    (disk / "mine").write_text("kept")
+    assert runner.run("run", str(source), "--out", str(disk), "--force").returncode == 35
+    assert (disk / "mine").read_text() == "kept"
 
 
 def test_an_output_that_cannot_be_made_is_told(runner: Any, source: Path, tmp_path: Path) -> None:
