@@ -15,7 +15,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -24,13 +24,13 @@ from recon3d_contract.job import parse_job
 from recon3d_contract.stages import STAGES
 
 from recon3d_runner import engines
+from recon3d_runner.apart import Apart
 from recon3d_runner.child import EVENTS_FD, bind_to_parent
+from recon3d_runner.delivery import error_of_event
 from recon3d_runner.request import EngineRequest, EngineResult
 from recon3d_runner.storage import is_full
 
 _TICK_S = 0.05
-_SWITCH_S = 2e-4
-"""For so long an import may keep the interpreter's lock from threads that need it for microseconds between kernels."""
 
 
 class Events:
@@ -160,16 +160,18 @@ def work(raw: dict[str, Any], events: Events) -> None:
     engines.require(raw["engine"])
     run, spec, source = PipeRun(events), parse_job(raw["spec"]), Path(raw["input_dir"])
     aside = ThreadPoolExecutor(2)  # nobody waits for it where a device is refused: this process just ends
+    # To load what a GPU needs takes seconds, and nothing asks for it before the views are calibrated.
+    loads = raw["device"] != "cpu" and sys.platform == "linux" and importlib.util.find_spec("torch") is not None
+    scene: Future[Any] | None = None
+    if loads:
+        apart = Apart()
+        apart.ask({"input_dir": raw["input_dir"], "spec": raw["spec"]})
+        scene = aside.submit(_take, apart, run)
+        with contextlib.suppress(ImportError):
+            importlib.import_module("torch")
+    choosing = aside.submit(_choose, raw["device"], raw["engine"])  # a device takes a moment to answer
     # By name: the pipeline needs numerical libraries, and this module is imported where there are none.
     pipeline = importlib.import_module("recon3d_runner.pipeline")
-    # To load what a GPU needs takes seconds, and nothing asks for it before the views are calibrated. Nor does it begin
-    # before the pipeline is there: two imports only take turns, while the scene computes beside one.
-    choosing = aside.submit(_choose, raw["device"], raw["engine"])
-    # In this thread where nothing is loaded: memory of another would not go back to the system as readily.
-    loads = raw["device"] != "cpu" and importlib.util.find_spec("torch") is not None
-    if loads:
-        sys.setswitchinterval(_SWITCH_S)
-    scene = aside.submit(pipeline.build_scene, source, spec, run) if loads else None
     choice = choosing.result()
     if choice.why is not None:
         run.warn("cpu_used", f"The CPU is used. {choice.why}")
@@ -185,6 +187,17 @@ def work(raw: dict[str, Any], events: Events) -> None:
     result = pipeline.reconstruct(request, run, scene)
     check_passes(request.engine, run.seconds)
     events.send("result", result={**result_json(result, run), "device": request.device})
+
+
+def _take(apart: Apart, run: PipeRun) -> Any:
+    """The scene out of the other process, whose times and warnings become this run's."""
+    answer = apart.answer()
+    if "error" in answer:
+        raise error_of_event(answer["error"])
+    run.seconds.update(answer["seconds"])
+    for warning in answer["warnings"]:
+        run.warn(**warning)
+    return answer["scene"]
 
 
 def _choose(device: str, engine: str) -> Any:
