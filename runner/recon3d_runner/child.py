@@ -1,4 +1,4 @@
-"""One engine's process: started, listened to, and ended at once when the run has to stop.
+"""One engine's process: started, given its request, listened to, and ended at once when the run has to stop.
 
 The child leads its own process group, so that whatever it starts ends with it, and binds its life to ours
 (`bind_to_parent`, called by the child itself: a fork hook would not be safe beside our threads). Events come as JSON
@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from recon3d_runner import kernels, provenance
 from recon3d_runner.runlog import RunLog
 from recon3d_runner.stop import Stop, StoppedError
 
@@ -28,6 +29,7 @@ Event = dict[str, Any]
 
 EVENTS_FD: Final = "RECON3D_EVENTS_FD"
 SUPERVISOR_PID: Final = "RECON3D_SUPERVISOR_PID"
+_WITHHELD: Final = frozenset({"RECON3D_TOKEN", "RECON3D_JOB", "RECON3D_PROGRESS_URL", "RECON3D_CA"})
 _PR_SET_PDEATHSIG: Final = 1
 _POLL_S: Final = 0.25
 _DRAIN_S: Final = 0.5
@@ -44,6 +46,23 @@ def bind_to_parent() -> None:
     # The parent may have died before the line above took effect.
     if parent.isdigit() and os.getppid() != int(parent):
         os.kill(os.getpid(), signal.SIGKILL)
+
+
+def surroundings(environment: Mapping[str, str], scratch: Path) -> dict[str, str]:
+    """Return the environment of an engine's process that keeps its own files in `scratch`."""
+    kept = {key: value for key, value in environment.items() if key not in _WITHHELD}
+    threads = str(provenance.threads(kept))
+    kept |= kernels.cache(kept, scratch)
+    return {
+        "OMP_NUM_THREADS": threads,
+        "NUMBA_NUM_THREADS": threads,
+        "CUBLAS_WORKSPACE_CONFIG": ":4096:8",  # without it cuBLAS may choose differently each time
+        **kept,
+        "PYTHONHASHSEED": "0",
+        "PYTHONSAFEPATH": "1",
+        "PYTHONUNBUFFERED": "1",
+        "TMPDIR": str(scratch),
+    }
 
 
 def memory_kills() -> int | None:
@@ -79,57 +98,65 @@ class _Lines:
         return lines
 
 
-def run_child(
-    command: Sequence[str],
-    request: str,
-    *,
-    folder: Path,
-    environment: Mapping[str, str],
-    stop: Stop,
-    log: RunLog,
-    on_event: Callable[[Event], None],
-) -> Exit:
-    """Run `command` in `folder` with `request` as its standard input until it ends.
+class Child:
+    """An engine's process, started before it is known what it is to do: to load its libraries takes seconds."""
 
-    Raises StoppedError when the run has to end; the child's whole process group is killed first. An event that is not
-    a JSON object is logged and skipped.
-    """
-    stop.check()
-    before = memory_kills()
-    event_read, event_write = os.pipe()
-    request_path = folder / "request.json"
-    request_path.write_text(request, encoding="utf-8")
-    try:
-        with request_path.open("rb") as stdin:
-            process = subprocess.Popen(
+    def __init__(self, command: Sequence[str], folder: Path, environment: Mapping[str, str]) -> None:
+        """Start `command` in `folder`. Raises OSError."""
+        self._memory_kills = memory_kills()
+        self._events, write = os.pipe()
+        try:
+            self._process = subprocess.Popen(
                 list(command),
-                stdin=stdin,
+                stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 cwd=folder,
-                env={**environment, EVENTS_FD: str(event_write), SUPERVISOR_PID: str(os.getpid())},
-                pass_fds=(event_write,),
+                env={**environment, EVENTS_FD: str(write), SUPERVISOR_PID: str(os.getpid())},
+                pass_fds=(write,),
                 start_new_session=True,
             )
-    except OSError:
-        os.close(event_read)
-        raise
-    finally:
-        os.close(event_write)
-    try:
-        code = _listen(process, event_read, stop, log, on_event)
-    except BaseException:
-        _kill_group(process.pid)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(1.0)  # one stuck in the kernel is left to it
-        raise
-    finally:
-        os.close(event_read)
-        if process.stdout is not None:
-            process.stdout.close()
-        log.flush()
-    after = memory_kills()
-    return Exit(code, None if before is None or after is None else after - before)
+        except OSError:
+            os.close(self._events)
+            raise
+        finally:
+            os.close(write)
+
+    def run(self, request: str, *, stop: Stop, log: RunLog, on_event: Callable[[Event], None]) -> Exit:
+        """Hand over `request` and listen until the process ends.
+
+        Raises StoppedError when the run has to end; the whole process group is killed first. An event that is not a
+        JSON object is logged and skipped.
+        """
+        try:
+            stop.call(lambda: self._tell(request))
+            code = _listen(self._process, self._events, stop, log, on_event)
+        finally:
+            self.end()
+            log.flush()
+        after = memory_kills()
+        return Exit(code, None if self._memory_kills is None or after is None else after - self._memory_kills)
+
+    def _tell(self, request: str) -> None:
+        stdin = self._process.stdin
+        assert stdin is not None  # noqa: S101 - Popen was given PIPE
+        with contextlib.suppress(BrokenPipeError):  # one that has ended already says why as any other
+            stdin.write(request.encode())
+            stdin.close()
+
+    def end(self) -> None:
+        """End the process and all that it started; nothing happens where it has ended."""
+        if self._process.stdout is None or self._process.stdout.closed:
+            return
+        if self._process.returncode is None:
+            _kill_group(self._process.pid)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(1.0)  # one stuck in the kernel is left to it
+        os.close(self._events)
+        for stream in (self._process.stdin, self._process.stdout):
+            with contextlib.suppress(BrokenPipeError):
+                if stream is not None:
+                    stream.close()
 
 
 def _listen(
@@ -190,4 +217,4 @@ def _kill_group(pid: int) -> None:
         os.killpg(pid, signal.SIGKILL)
 
 
-__all__ = ["Event", "Exit", "StoppedError", "bind_to_parent", "memory_kills", "run_child"]
+__all__ = ["Child", "Event", "Exit", "StoppedError", "bind_to_parent", "memory_kills", "surroundings"]

@@ -5,6 +5,8 @@ It never loads torch or numpy, so nothing an engine does can take it down, and i
     fetch -> [child: engine] -> [child: engine] -> artifacts -> result.json, run.log
       └────────────┴── a signal or the time limit ends each at once ┘
 
+The first engine's child starts before the fetch, and loads its libraries meanwhile.
+
 `execute` always returns a Result, whatever went wrong, and leaves in the result folder what that Result lists: all
 files of the engines that were judged, or result.json and run.log alone.
 """
@@ -17,6 +19,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -27,8 +30,8 @@ from recon3d_contract.layout import MESH_GLB, RESULT, RUN_LOG
 from recon3d_contract.result import Artifact, Conclusion, EngineEntry, Notice, Result, Timings, conclude
 from recon3d_contract.spec import EngineName
 
-from recon3d_runner import kernels, licences, parts, provenance
-from recon3d_runner.child import Event, run_child
+from recon3d_runner import licences, parts, provenance
+from recon3d_runner.child import Child, Event, surroundings
 from recon3d_runner.delivery import error_of_event, error_of_exit, failed_entry, finished_entry, list_artifacts
 from recon3d_runner.progress import Progress
 from recon3d_runner.runlog import RunLog
@@ -37,7 +40,6 @@ from recon3d_runner.storage import empty, storage_error, write_whole
 from recon3d_runner.task import Folders, Task, error_of_stop, now
 
 WORKER: Final = (sys.executable, "-X", "faulthandler", "-m", "recon3d_runner.worker")
-_WITHHELD: Final = frozenset({"RECON3D_TOKEN", "RECON3D_JOB", "RECON3D_PROGRESS_URL", "RECON3D_CA"})
 
 
 class Supervisor:
@@ -54,6 +56,8 @@ class Supervisor:
         self._command = command
         self._manifest: InputManifest | None = None
         self._entries: dict[EngineName, EngineEntry] = {}
+        self._ahead: dict[EngineName, Child] = {}
+        """The child that was started before it was its turn."""
         self._warnings: list[Notice] = []
         self._started_at = now()
         self._begun = time.monotonic()
@@ -66,6 +70,7 @@ class Supervisor:
         error: ErrorInfo | None = None
         artifacts: list[Artifact] = []
         try:
+            self._start_ahead(folders)
             self._fetch(folders, fetch)
             self._run_engines(folders)
             self._stop.lift_limit()
@@ -73,8 +78,23 @@ class Supervisor:
             artifacts = self._stop.call(lambda: list_artifacts(folders.result))
         except Exception as failure:  # noqa: BLE001 - the boundary: a job always ends with a result
             error = self._classify(failure)
+        finally:
+            for child in self._ahead.values():
+                child.end()
         result = self._result(error, artifacts)
         return self._write(folders, result)
+
+    def _start_ahead(self, folders: Folders) -> None:
+        """Start the first engine; what stands against that is told when it is its turn."""
+        name = next((name for name in self._task.spec.engines if self._task.share.runs(name)), None)
+        if name is not None:
+            with suppress(OSError):
+                self._ahead[name] = self._start(name, folders)
+
+    def _start(self, name: EngineName, folders: Folders) -> Child:
+        scratch = _scratch(name, folders)
+        scratch.mkdir(exist_ok=True)
+        return Child([*self._command, name, self._task.device], scratch, surroundings(self._task.environment, scratch))
 
     def _fetch(self, folders: Folders, fetch: Callable[[Path, Path], InputManifest]) -> None:
         self._manifest = self._stop.call(lambda: fetch(folders.input, folders.tmp))
@@ -121,24 +141,19 @@ class Supervisor:
                 self._warn(warning.code, warning.message)
 
     def _engine(self, name: EngineName, folders: Folders, begun: float) -> EngineEntry:
-        # Absolute: the child works in a folder of its own.
         out = folders.result.resolve() / name
-        scratch = folders.tmp.resolve() / name
         answers: dict[str, Any] = {}
         try:
             out.mkdir(mode=0o755)
-            scratch.mkdir()
-            ended = run_child(
-                self._command,
+            child = self._ahead.pop(name, None) or self._start(name, folders)
+            ended = child.run(
                 json.dumps(self._request(name, folders, out)),
-                folder=scratch,
-                environment=self._environment(scratch),
                 stop=self._stop,
                 log=self._log,
                 on_event=lambda event: self._on_event(event, answers),
             )
         finally:
-            shutil.rmtree(scratch, ignore_errors=True)
+            shutil.rmtree(_scratch(name, folders), ignore_errors=True)
         if "error" in answers:
             raise error_of_event(answers["error"])
         if ended.code != 0 or "result" not in answers or "done" not in answers:
@@ -171,21 +186,6 @@ class Supervisor:
         why = entry.error.message if entry is not None and entry.error is not None else "It has no result."
         self._warn("prior_unavailable", f"reconviagen gave no prior; what no view sees is closed smoothly. {why}")
         return None
-
-    def _environment(self, scratch: Path) -> dict[str, str]:
-        kept = {key: value for key, value in self._task.environment.items() if key not in _WITHHELD}
-        threads = str(provenance.threads(kept))
-        kept |= kernels.cache(kept, scratch)
-        return {
-            "OMP_NUM_THREADS": threads,
-            "NUMBA_NUM_THREADS": threads,
-            "CUBLAS_WORKSPACE_CONFIG": ":4096:8",  # without it cuBLAS may choose differently each time
-            **kept,
-            "PYTHONHASHSEED": "0",
-            "PYTHONSAFEPATH": "1",
-            "PYTHONUNBUFFERED": "1",
-            "TMPDIR": str(scratch),
-        }
 
     def _on_event(self, event: Event, answers: dict[str, Any]) -> None:
         kind = event["event"]
@@ -283,3 +283,8 @@ class Supervisor:
         if text := self._log.text() or (f"{error.code.value}: {error.message}\n" if error else ""):
             write_whole(folders.result / RUN_LOG, text)
         write_whole(folders.result / RESULT, result.to_json())
+
+
+def _scratch(name: EngineName, folders: Folders) -> Path:
+    """Where the child of an engine works. Absolute, since that is elsewhere."""
+    return folders.tmp.resolve() / name

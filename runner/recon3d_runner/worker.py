@@ -1,4 +1,6 @@
-"""One engine's process: `python -m recon3d_runner.worker`, one JSON request on standard input.
+"""One engine's process: `python -m recon3d_runner.worker ENGINE DEVICE`, one JSON request on standard input.
+
+It loads its libraries before the request comes.
 
 It answers in JSON lines on the pipe RECON3D_EVENTS_FD: stage, progress, warning, then result and done, or error.
 Standard output and error are the supervisor's run.log. Errors without a code get theirs here, in one place.
@@ -16,6 +18,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -155,42 +158,42 @@ def check_passes(engine: str, seconds: Mapping[str, float]) -> None:
         raise Recon3dError(Code.INTERNAL, "The engine ended without all of its passes.", {"missing": missing})
 
 
-def work(raw: dict[str, Any], events: Events) -> None:
-    """Run the engine that `raw` asks for."""
-    engines.require(raw["engine"])
-    run, spec, source = PipeRun(events), parse_job(raw["spec"]), Path(raw["input_dir"])
-    aside = ThreadPoolExecutor(2)  # nobody waits for it where a device is refused: this process just ends
+def work(engine: str, device: str, ask: Callable[[], dict[str, Any]], events: Events) -> None:
+    """Load what `engine` needs, and run it on what `ask` says as soon as somebody knows."""
+    engines.require(engine)
+    run = PipeRun(events)
+    aside = ThreadPoolExecutor(3)  # nobody waits for it where a device is refused: this process just ends
+    asked, scene = aside.submit(ask), None
     # To load what a GPU needs takes seconds, and nothing asks for it before the views are calibrated.
-    loads = raw["device"] != "cpu" and sys.platform == "linux" and importlib.util.find_spec("torch") is not None
-    scene: Future[Any] | None = None
-    if loads:
-        apart = Apart()
-        apart.ask({"input_dir": raw["input_dir"], "spec": raw["spec"]})
-        scene = aside.submit(_take, apart, run)
+    if device != "cpu" and sys.platform == "linux" and importlib.util.find_spec("torch") is not None:
+        scene = aside.submit(_made_apart, Apart(), asked, run)
         with contextlib.suppress(ImportError):
             importlib.import_module("torch")
-    choosing = aside.submit(_choose, raw["device"], raw["engine"])  # a device takes a moment to answer
+    choosing = aside.submit(_choose, device, engine)  # a device takes a moment to answer
     # By name: the pipeline needs numerical libraries, and this module is imported where there are none.
     pipeline = importlib.import_module("recon3d_runner.pipeline")
+    raw = asked.result()
     choice = choosing.result()
     if choice.why is not None:
         run.warn("cpu_used", f"The CPU is used. {choice.why}")
     request = EngineRequest(
-        engine=raw["engine"],
-        spec=spec,
+        engine=engine,
+        spec=parse_job(raw["spec"]),
         device=choice.device,
-        input_dir=source,
+        input_dir=Path(raw["input_dir"]),
         out_dir=Path(raw["out_dir"]),
         manifest=raw["manifest"],
         prior=Path(raw["prior"]) if raw.get("prior") else None,
     )
     result = pipeline.reconstruct(request, run, scene)
-    check_passes(request.engine, run.seconds)
+    check_passes(engine, run.seconds)
     events.send("result", result={**result_json(result, run), "device": request.device})
 
 
-def _take(apart: Apart, run: PipeRun) -> Any:
+def _made_apart(apart: Apart, asked: Future[dict[str, Any]], run: PipeRun) -> Any:
     """The scene out of the other process, whose times and warnings become this run's."""
+    raw = asked.result()
+    apart.ask({"input_dir": raw["input_dir"], "spec": raw["spec"]})
     answer = apart.answer()
     if "error" in answer:
         raise error_of_event(answer["error"])
@@ -205,12 +208,12 @@ def _choose(device: str, engine: str) -> Any:
     return importlib.import_module("recon3d_runner.engines.device").choose(device, engine)
 
 
-def serve(task: Callable[[dict[str, Any], Events], None]) -> NoReturn:
-    """Bind this process to its supervisor, run `task` on the request, and exit with the error's code."""
+def serve(task: Callable[[Callable[[], dict[str, Any]], Events], None]) -> NoReturn:
+    """Bind this process to its supervisor, run `task`, which asks for the request, and exit with the error's code."""
     bind_to_parent()
     events = Events(int(os.environ[EVENTS_FD]))
     try:
-        task(json.load(sys.stdin), events)
+        task(lambda: json.load(sys.stdin), events)
         events.send("done")
     except Exception as error:  # noqa: BLE001 - the boundary: whatever it is, it leaves here as a code
         # The traceback is for run.log alone.
@@ -230,4 +233,4 @@ def _leave(code: int) -> NoReturn:
 
 
 if __name__ == "__main__":
-    serve(work)
+    serve(partial(work, sys.argv[1], sys.argv[2]))

@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -120,7 +121,8 @@ RAISES: dict[str, Exception] = {
 }
 
 
-def task(request: dict[str, Any], events: Events) -> None:
+def task(ask: Callable[[], dict[str, Any]], events: Events) -> None:
+    request = ask()
     mode = os.environ["RECON3D_TEST_MODE"]
     if "=" in mode:
         mode = dict(part.split("=") for part in mode.split(","))[request["engine"]]

@@ -136,8 +136,10 @@ def test_torch_loads_first_and_another_process_makes_the_scene_meanwhile(
         return SimpleNamespace(choose=lambda *_: Choice("cpu", "a processor"), reconstruct=reconstruct)
 
     class Other:
-        def ask(self, request: Any) -> None:
+        def __init__(self) -> None:
             assert loaded == []
+
+        def ask(self, request: Any) -> None:
             asked.append(request["input_dir"])
 
         def answer(self) -> Any:
@@ -146,9 +148,9 @@ def test_torch_loads_first_and_another_process_makes_the_scene_meanwhile(
     found = SimpleNamespace(find_spec=lambda name: name)
     monkeypatch.setattr(worker, "importlib", SimpleNamespace(import_module=load, util=found))
     monkeypatch.setattr(worker, "Apart", Other)
-    raw = {"engine": "nvdiffrec", "device": device, "spec": {"input": {"path": "."}}, "input_dir": str(tmp_path)}
+    raw = {"spec": {"input": {"path": "."}}, "input_dir": str(tmp_path), "out_dir": str(tmp_path), "manifest": {}}
     with pytest.raises(Reconstructed):
-        worker.work(raw | {"out_dir": str(tmp_path), "manifest": {}}, Events(wire.write))
+        worker.work("nvdiffrec", device, lambda: raw, Events(wire.write))
     assert sorted(loaded) == sorted(order)  # two threads load the last two
     assert "torch" not in order or loaded[0] == "torch"
     assert (asked, scenes) == (([], [None]) if device == "cpu" else ([str(tmp_path)], ["the scene"]))
