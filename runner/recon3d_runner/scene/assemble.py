@@ -16,8 +16,9 @@ from recon3d_runner.run import Run
 from recon3d_runner.scene import plausible
 from recon3d_runner.scene.agreement import Sight, code_jump, contours, frames, prepare
 from recon3d_runner.scene.angle import Angle
+from recon3d_runner.scene.blended import sharp_edges
 from recon3d_runner.scene.calibrate import PRIOR_FOV, UNFIXED, Calibrator
-from recon3d_runner.scene.dequantize import dequantize
+from recon3d_runner.scene.dequantize import dequantize, noise_of
 from recon3d_runner.scene.frontier import Outlined, Outlines
 from recon3d_runner.scene.images import RawView, read_views, unit
 from recon3d_runner.scene.known import Known, Solution
@@ -30,6 +31,10 @@ T = TypeVar("T")
 
 COARSE_STEP = 0.1
 """Depth codes coarser than this, in pixels of depth, are dequantised."""
+NOISY = 0.3
+"""Pixels of depth, and levels of the files: noise above both is smoothed,"""
+NOISE_REACH = 4.0
+"""times its standard deviation from the lowest to the highest that a code may stand for."""
 LEAST_LEVELS = 16
 """Fewer levels in all depth renders than this may have a common divisor by chance."""
 UNCONFIRMED = 0.4
@@ -69,13 +74,16 @@ def _step(raw: list[RawView]) -> float:
 
 
 def _codes(view: RawView, mask: Mask, step: float) -> F32:
-    """Depth codes, smoothed within their rounding where that is coarse."""
+    """Depth codes, smoothed within their rounding where that is coarse, and within their noise where there is some."""
     inside, gray = _present(mask.inside_depth), _present(view.gray)
     code = gray.astype(np.float32)
-    spread = float(np.ptp(code[inside]))
-    if step > COARSE_STEP * spread / max(1.0, float(np.sqrt(inside.sum()))):
-        scaled = code / np.float32(step)
-        code = dequantize(scaled, inside, code_jump(scaled, inside)) * np.float32(step)
+    pixel = float(np.ptp(code[inside])) / max(1.0, float(np.sqrt(inside.sum())))
+    noise = noise_of(code, inside, code_jump(code, inside))
+    noisy = noise > max(step, NOISY * pixel)
+    if noisy or step > COARSE_STEP * pixel:
+        unit = float(np.hypot(step, NOISE_REACH * noise)) if noisy else step
+        scaled = code / np.float32(unit)
+        code = dequantize(scaled, inside, code_jump(scaled, inside)) * np.float32(unit)
     return code
 
 
@@ -148,7 +156,7 @@ def build_scene(folder: Path, spec: JobSpec, run: Run) -> Scene:
     Raises INCONSISTENT_VIEWS where the twelve images cannot show one object from six axis directions.
     """
     with run.stage("load"):
-        raw = read_views(folder)
+        raw = sharp_edges(read_views(folder))
     with run.stage("masks"):
         with ThreadPoolExecutor() as pool:
             masks = list(pool.map(find_mask, raw))

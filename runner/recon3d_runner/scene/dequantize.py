@@ -142,3 +142,18 @@ def _upsample(x: F32, keep: Bool) -> F32:
             vertical, horizontal, diagonal = padded[rows, 1:-1], padded[1:-1, columns], padded[rows, columns]
             out[dj::2, di::2] = 0.5625 * c + 0.1875 * (vertical + horizontal) + 0.0625 * diagonal
     return out
+
+
+def noise_of(code: F32, inside: Bool, jump: float) -> float:
+    """Standard deviation of the noise of (h, h) codes, from the median of their second differences within surfaces.
+
+    Rounding of codes makes them -1, 0 or 1 and counts as .6 at most.
+    """
+    found = []
+    for c, keep in ((code, inside), (code.T, inside.T)):
+        steps = np.diff(c, axis=1)
+        near = np.abs(steps) < jump
+        held = keep[:, 2:] & keep[:, 1:-1] & keep[:, :-2] & near[:, 1:] & near[:, :-1]
+        found.append(np.abs(np.diff(steps, axis=1))[held])
+    bend = np.concatenate(found)
+    return float(np.median(bend)) / (0.6745 * float(np.sqrt(6))) if len(bend) else 0.0
