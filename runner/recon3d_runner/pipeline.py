@@ -22,7 +22,7 @@ from recon3d_contract.quality import MeshChecks
 from recon3d_contract.result import Notice
 
 from recon3d_runner.engines import reconviagen
-from recon3d_runner.engines.device import choose, peak_gpu_bytes
+from recon3d_runner.engines.device import choose, open_device, peak_gpu_bytes
 from recon3d_runner.engines.nvdiffrec import engine as nvdiffrec
 from recon3d_runner.engines.nvdiffrec.prior import PRIOR_UNFIT, Prior
 from recon3d_runner.export import export_glb, export_others
@@ -31,11 +31,11 @@ from recon3d_runner.previews import write_comparison, write_previews
 from recon3d_runner.provenance import parameters, threads
 from recon3d_runner.quality.evaluate import Evaluation, LeftOut, check_all, evaluate
 from recon3d_runner.quality.leave_one_out import leave_one_out
-from recon3d_runner.raster import Rasteriser, TensorRasteriser, gpu_library, open_rasteriser
+from recon3d_runner.raster import Rasteriser, gpu_library, open_rasteriser
 from recon3d_runner.raster.cpu import mip_pyramid
 from recon3d_runner.raster.shading import Pyramid
 from recon3d_runner.report import Packed, ReportData, build_report
-from recon3d_runner.request import Device, EngineRequest, EngineResult
+from recon3d_runner.request import EngineRequest, EngineResult
 from recon3d_runner.run import Run
 from recon3d_runner.scene.assemble import Scene, build_scene
 from recon3d_runner.surface import vertex_colours
@@ -49,16 +49,21 @@ MANY = 8
 VERSIONS = ("numpy", "numba", "scipy", "pillow")
 
 
-def reconstruct(request: EngineRequest, run: Run, begun: Future[Scene] | None = None) -> EngineResult:
-    """Run `request.engine` from the checked input to a complete result folder. begun: its scene, where that is.
+def reconstruct(
+    request: EngineRequest,
+    run: Run,
+    scene_begun: Future[Scene] | None = None,
+    rasteriser_begun: Future[Rasteriser] | None = None,
+) -> EngineResult:
+    """Run `request.engine` from the checked input to a complete result folder. What is begun already is waited for.
 
     Raises Recon3dError (INCONSISTENT_VIEWS ...), FloatingPointError where a pass diverges, OSError for disks.
     """
     if request.engine == reconviagen.ENGINE:
         reconviagen.require_device(request.device, os.environ)
     with ThreadPoolExecutor(1) as aside:
-        opening = aside.submit(_open, request.device)
-        scene = build_scene(request.input_dir, request.spec, run) if begun is None else begun.result()
+        opening = aside.submit(open_device, request.device) if rasteriser_begun is None else rasteriser_begun
+        scene = build_scene(request.input_dir, request.spec, run) if scene_begun is None else scene_begun.result()
         rasteriser = opening.result()
     if request.engine == reconviagen.ENGINE:
         # By name: it needs packages that an image without that engine may lack.
@@ -74,14 +79,6 @@ def reconstruct(request: EngineRequest, run: Run, begun: Future[Scene] | None = 
     left_out = any(warning["code"] == PRIOR_UNFIT for warning in getattr(run, "warnings", []))
     facts = {} if prior is None or left_out else {"prior": request.spec.nvdiffrec.prior}
     return deliver(request, scene, mesh, run, facts)
-
-
-def _open(device: Device) -> Rasteriser:
-    """The rasteriser for `device`, with what a GPU does when it is first used behind it: seconds in all."""
-    rasteriser = open_rasteriser(device)
-    if isinstance(rasteriser, TensorRasteriser):
-        importlib.import_module("recon3d_runner.engines.nvdiffrec.on_device.ready").get_ready(rasteriser)
-    return rasteriser
 
 
 def deliver(

@@ -17,7 +17,7 @@ from recon3d_contract.errors import Code
 from recon3d_contract.job import parse_job
 
 from recon3d_runner.apart import send
-from recon3d_runner.child import EVENTS_FD, bind_to_parent
+from recon3d_runner.child import EVENTS_FD, bind_to_parent, loading
 from recon3d_runner.worker import Events, PipeRun, classify
 
 
@@ -26,8 +26,9 @@ def main() -> NoReturn:
     bind_to_parent()
     memory, run = int(sys.argv[1]), PipeRun(Events(int(os.environ[EVENTS_FD])))
     try:
-        # By name, as in the worker: it needs numerical libraries.
-        assemble = importlib.import_module("recon3d_runner.scene.assemble")
+        with loading():
+            # By name, as in the worker: it needs numerical libraries.
+            assemble = importlib.import_module("recon3d_runner.scene.assemble")
         request = json.load(sys.stdin)
         answer: dict[str, Any] = {
             "scene": assemble.build_scene(Path(request["input_dir"]), parse_job(request["spec"]), run),

@@ -28,7 +28,7 @@ from recon3d_contract.stages import STAGES
 
 from recon3d_runner import engines
 from recon3d_runner.apart import Apart
-from recon3d_runner.child import EVENTS_FD, bind_to_parent
+from recon3d_runner.child import EVENTS_FD, bind_to_parent, loading
 from recon3d_runner.delivery import error_of_event
 from recon3d_runner.request import EngineRequest, EngineResult
 from recon3d_runner.storage import is_full
@@ -162,16 +162,24 @@ def work(engine: str, device: str, ask: Callable[[], dict[str, Any]], events: Ev
     """Load what `engine` needs, and run it on what `ask` says as soon as somebody knows."""
     engines.require(engine)
     run = PipeRun(events)
-    aside = ThreadPoolExecutor(3)  # nobody waits for it where a device is refused: this process just ends
-    asked, scene = aside.submit(ask), None
-    # To load what a GPU needs takes seconds, and nothing asks for it before the views are calibrated.
-    if device != "cpu" and sys.platform == "linux" and importlib.util.find_spec("torch") is not None:
-        scene = aside.submit(_made_apart, Apart(), asked, run)
-        with contextlib.suppress(ImportError):
-            importlib.import_module("torch")
-    choosing = aside.submit(_choose, device, engine)  # a device takes a moment to answer
-    # By name: the pipeline needs numerical libraries, and this module is imported where there are none.
-    pipeline = importlib.import_module("recon3d_runner.pipeline")
+    aside = ThreadPoolExecutor(4)  # nobody waits for it where a device is refused: this process just ends
+    asked, begun = aside.submit(ask), []
+    # To load what a GPU needs takes seconds, and nothing asks for it before the views are calibrated. Imports go one
+    # after the other, by name, since this module is imported where there are no numerical libraries; a device takes
+    # its moments beside them.
+    loads = device != "cpu" and sys.platform == "linux" and importlib.util.find_spec("torch") is not None
+    with loading():
+        if loads:
+            begun.append(aside.submit(_made_apart, Apart(), asked, run))
+            with contextlib.suppress(ImportError):
+                importlib.import_module("torch")
+        devices = importlib.import_module("recon3d_runner.engines.device")
+        choosing = aside.submit(devices.choose, device, engine)
+        if loads:
+            with contextlib.suppress(ImportError):
+                importlib.import_module(devices.READY)
+            begun.append(aside.submit(lambda: devices.open_device(choosing.result().device)))
+        pipeline = importlib.import_module("recon3d_runner.pipeline")
     raw = asked.result()
     choice = choosing.result()
     if choice.why is not None:
@@ -185,7 +193,7 @@ def work(engine: str, device: str, ask: Callable[[], dict[str, Any]], events: Ev
         manifest=raw["manifest"],
         prior=Path(raw["prior"]) if raw.get("prior") else None,
     )
-    result = pipeline.reconstruct(request, run, scene)
+    result = pipeline.reconstruct(request, run, *begun)
     check_passes(engine, run.seconds)
     events.send("result", result={**result_json(result, run), "device": request.device})
 
@@ -201,11 +209,6 @@ def _made_apart(apart: Apart, asked: Future[dict[str, Any]], run: PipeRun) -> An
     for warning in answer["warnings"]:
         run.warn(**warning)
     return answer["scene"]
-
-
-def _choose(device: str, engine: str) -> Any:
-    """The device, which for a GPU means loading torch: a second or two, beside which other things may load."""
-    return importlib.import_module("recon3d_runner.engines.device").choose(device, engine)
 
 
 def serve(task: Callable[[Callable[[], dict[str, Any]], Events], None]) -> NoReturn:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import platform
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,8 +10,10 @@ from typing import Final, Literal
 
 from recon3d_contract.errors import Code, Recon3dError
 
-from recon3d_runner.raster import LIBRARIES, gpu_library
+from recon3d_runner.raster import LIBRARIES, Rasteriser, TensorRasteriser, gpu_library, open_rasteriser
 
+READY: Final = "recon3d_runner.engines.nvdiffrec.on_device.ready"
+"""Not imported where no torch is."""
 MIN_GPU_GB: Final = {"nvdiffrec": 12, "reconviagen": 16}
 """By engine, in 10^9 bytes: a GPU sold as 12 GB shows a little more than 12."""
 
@@ -64,6 +67,14 @@ def _gpu(least_gb: int) -> tuple[str, str | None, dict[str, object]]:
         problem = f"The GPU has {total / 1e9:.1f} GB of memory; at least {least_gb} GB are needed."
         return name, problem, {"gpu": name, "memory_bytes": total}
     return name, None, {}
+
+
+def open_device(device: Literal["cuda", "cpu"]) -> Rasteriser:
+    """The rasteriser for `device`, with what a GPU does when it is first used behind it: seconds in all."""
+    rasteriser = open_rasteriser(device)
+    if isinstance(rasteriser, TensorRasteriser):
+        importlib.import_module(READY).get_ready(rasteriser)
+    return rasteriser
 
 
 def driver_version(proc: Path = Path("/proc/driver/nvidia/version")) -> str | None:

@@ -118,7 +118,7 @@ class Reconstructed(Exception):
 
 
 @pytest.mark.parametrize(
-    ("device", "order"), [("cpu", ["pipeline", "device"]), ("auto", ["torch", "device", "pipeline"])]
+    ("device", "order"), [("cpu", ["device", "pipeline"]), ("auto", ["torch", "device", "ready", "pipeline"])]
 )
 def test_torch_loads_first_and_another_process_makes_the_scene_meanwhile(
     wire: Wire, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, device: str, order: list[str]
@@ -127,13 +127,18 @@ def test_torch_loads_first_and_another_process_makes_the_scene_meanwhile(
     asked: list[Any] = []
     scenes: list[Any] = []
 
-    def reconstruct(request: Any, run: Any, scene: Any) -> None:
-        scenes.append(scene and scene.result())
+    def reconstruct(request: Any, run: Any, *begun: Any) -> None:
+        scenes.extend(future.result() for future in begun)
         raise Reconstructed
 
     def load(name: str) -> Any:
         loaded.append(name.rpartition(".")[2])
-        return SimpleNamespace(choose=lambda *_: Choice("cpu", "a processor"), reconstruct=reconstruct)
+        return SimpleNamespace(
+            choose=lambda *_: Choice("cpu", "a processor"),
+            open_device=lambda device: f"a rasteriser on {device}",
+            READY="ready",
+            reconstruct=reconstruct,
+        )
 
     class Other:
         def __init__(self) -> None:
@@ -151,7 +156,6 @@ def test_torch_loads_first_and_another_process_makes_the_scene_meanwhile(
     raw = {"spec": {"input": {"path": "."}}, "input_dir": str(tmp_path), "out_dir": str(tmp_path), "manifest": {}}
     with pytest.raises(Reconstructed):
         worker.work("nvdiffrec", device, lambda: raw, Events(wire.write))
-    assert sorted(loaded) == sorted(order)  # two threads load the last two
-    assert "torch" not in order or loaded[0] == "torch"
-    assert (asked, scenes) == (([], [None]) if device == "cpu" else ([str(tmp_path)], ["the scene"]))
+    assert loaded == order
+    assert (asked, scenes) == (([], []) if device == "cpu" else ([str(tmp_path)], ["the scene", "a rasteriser on cpu"]))
     assert [event["code"] for event in wire.events()] == ([] if device == "cpu" else ["odd"])

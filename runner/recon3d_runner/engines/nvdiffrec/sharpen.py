@@ -10,12 +10,14 @@ view shows nothing stays where it was: an edge that is round stays round.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Final
 
 import numpy as np
 from numba import njit
 from scipy import ndimage
 
+from recon3d_runner.bands import in_bands
 from recon3d_runner.engines.nvdiffrec.fusion import Silhouette
 from recon3d_runner.engines.nvdiffrec.remesh import edge_table, face_neighbours, face_normal, flip, incident
 from recon3d_runner.raster.cpu import project
@@ -87,12 +89,14 @@ def _once(vertices: F64, faces: I32, seen: Bool, allowed: Allowed) -> F64:
     around = face_neighbours(wings, len(faces))
     zone = np.asarray(beside[faces].any(1), np.bool_)
     plane = _smooth(normal, area, zone, around)
-    middle = vertices[faces].mean(1)
+    corner = vertices[faces]
+    middle = (corner[:, 0] + corner[:, 1] + corner[:, 2]) / 3.0
     side = np.where(zone | ~seen[faces].all(1), -1, np.arange(len(faces))).astype(np.int32)
     _spread(vertices, faces, zone, around, plane, middle, side)
     start, fan = incident(faces, len(vertices))
     target, moves = vertices.copy(), np.zeros(len(vertices), np.bool_)
-    _meet(vertices, faces, start, fan, zone, side, plane, middle, target, moves)
+    meet = partial(_meet, vertices, faces, start, fan, zone, side, plane, middle, target, moves)
+    in_bands(meet, len(vertices))
     moves &= seen
     moves[moves] = allowed(target[moves])
     return _move(vertices, target, moves, faces, start, fan, side, plane)
@@ -103,24 +107,32 @@ def _dot(a: F64, b: F64) -> float:
     return float(a[0] * b[0] + a[1] * b[1] + a[2] * b[2])
 
 
-@njit(cache=True, nogil=True)
 def _smooth(normal: F64, area: F64, zone: Bool, around: I32) -> F64:
     """(F, 3) normals, outside the zone each the mean with those of its side around it."""
-    out: F64 = normal.copy()
     for _ in range(2):
-        last = out.copy()
-        for f in range(len(out)):
-            if zone[f]:
-                continue
-            total = area[f] * last[f]
-            for k in range(3):
-                g = around[f, k]
-                if not zone[g] and _dot(last[f], last[g]) >= SAME:
-                    total += area[g] * last[g]
-            length = np.sqrt(_dot(total, total))
-            if length > 0.0:
-                out[f] = total / length
-    return out
+        out = np.empty_like(normal)
+        in_bands(partial(_smoothed, normal, area, zone, around, out), len(normal))
+        normal = out
+    return normal
+
+
+@njit(cache=True, nogil=True)
+def _smoothed(normal: F64, area: F64, zone: Bool, around: I32, out: F64, first: int, last: int) -> None:
+    """Once, of the faces [first, last), into `out`."""
+    for f in range(first, last):
+        x, y, z = normal[f, 0], normal[f, 1], normal[f, 2]
+        out[f, 0], out[f, 1], out[f, 2] = x, y, z
+        if zone[f]:
+            continue
+        sx, sy, sz = area[f] * x, area[f] * y, area[f] * z
+        for k in range(3):
+            g = around[f, k]
+            gx, gy, gz = normal[g, 0], normal[g, 1], normal[g, 2]
+            if not zone[g] and x * gx + y * gy + z * gz >= SAME:
+                sx, sy, sz = sx + area[g] * gx, sy + area[g] * gy, sz + area[g] * gz
+        length = np.sqrt(sx * sx + sy * sy + sz * sz)
+        if length > 0.0:
+            out[f, 0], out[f, 1], out[f, 2] = sx / length, sy / length, sz / length
 
 
 @njit(cache=True, nogil=True)
@@ -141,15 +153,20 @@ def _unlike(vertices: F64, faces: I32, f: int, normal: F64, middle: F64) -> floa
 @njit(cache=True, nogil=True)
 def _spread(vertices: F64, faces: I32, zone: Bool, around: I32, plane: F64, middle: F64, side: I32) -> None:
     """Give every face of the zone the face outside of it whose plane fits it, by iterated conditional modes."""
+    open_ = zone.copy()  # where that may still change
     for _ in range(ROUNDS):
         changed = 0
         for f in range(len(faces)):
-            if not zone[f]:
+            if not open_[f]:
                 continue
+            open_[f] = False
             best, least = side[f], np.inf
             for k in range(-1, 3):
                 s = side[f] if k < 0 else side[around[f, k]]
-                if s < 0:
+                known = s < 0 or (k >= 0 and s == side[f])
+                for j in range(k):
+                    known = known or s == side[around[f, j]]
+                if known:
                     continue
                 cost = _unlike(vertices, faces, f, plane[s], middle[s])
                 for j in range(3):
@@ -161,6 +178,9 @@ def _spread(vertices: F64, faces: I32, zone: Bool, around: I32, plane: F64, midd
             if best != side[f]:
                 side[f] = best
                 changed += 1
+                open_[f] = True
+                for k in range(3):
+                    open_[around[f, k]] = zone[around[f, k]]
         if changed == 0:
             break
 
@@ -177,9 +197,11 @@ def _meet(
     middle: F64,
     target: F64,
     moves: Bool,
+    first: int,
+    last: int,
 ) -> None:
-    """Set where the planes of the faces around a vertex meet, and whether it should go there."""
-    for v in range(len(vertices)):
+    """Set where the planes of the faces around the vertices [first, last) meet, and whether they should go there."""
+    for v in range(first, last):
         near, good, count = False, True, start[v + 1] - start[v]
         for s in range(start[v], start[v + 1]):
             near = near or zone[fan[s]]
