@@ -97,30 +97,32 @@ def deliver(
     versions = {name: version(name) for name in VERSIONS} | dict(engine_versions or {})
     if request.device == "cuda":
         versions |= {name: version(name) for name in ("torch", gpu_library()) if name}
+    cameras = {view.name: view.camera for view in scene.views}
+    previews = partial(write_previews, cameras=cameras, out=out, threads=cores)
     # Files that nothing here reads are written, and other things got ready, while the next stages work.
     with ThreadPoolExecutor(cores) as aside:
         with run.stage("export"):
             export_glb(made, out)
             shape = read_shape(out / layout.MESH_GLB)
+            written: list[Future[Any]] = [aside.submit(export_others, made, out, request.spec.output.formats)]
             checks: Future[MeshChecks] | None = None
             rasteriser = open_rasteriser("cpu")
             alone: Callable[[], LeftOut] = partial(
                 leave_one_out, shape.vertices, shape.faces, scene.views, rasteriser, cores
             )
             if cores >= MANY:  # of the texture these need the size at most
-                checks = aside.submit(check_all, shape.textured(made.texture, made.unseen), {})
+                plain = shape.textured(made.texture, made.unseen)
+                checks = aside.submit(check_all, plain, {})
                 alone = aside.submit(alone).result
+                written.append(aside.submit(previews, plain, kinds=("wireframe",)))
             mesh = shape.textured(shape.texture(), made.unseen)
             levels = mip_pyramid(mesh.texture)
-        written: list[Future[Any]] = [aside.submit(export_others, made, out, request.spec.output.formats)]
         packed = Packed.begin(mesh, aside, levels) if cores >= MANY else None
-        cameras = {view.name: view.camera for view in scene.views}
         with run.stage("previews"):
-            pictures = partial(write_previews, mesh, cameras, out, threads=cores, levels=levels)
             if cores < MANY:
-                pictures(tick=run.tick)
+                previews(mesh, levels=levels, tick=run.tick)
             else:
-                written.append(aside.submit(pictures))
+                written.append(aside.submit(previews, mesh, kinds=("textured",), levels=levels))
         with run.stage("evaluate"):
             measured = _measure(request, scene, mesh, run, facts or {}, cores, alone, checks, levels)
         with run.stage("report"):

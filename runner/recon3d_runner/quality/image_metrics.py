@@ -13,6 +13,7 @@ from typing import Final
 
 import numpy as np
 
+from recon3d_runner.bands import in_bands
 from recon3d_runner.crop import around
 from recon3d_runner.quality.jit import kernel
 from recon3d_runner.types import F32, Bool
@@ -20,6 +21,8 @@ from recon3d_runner.types import F32, Bool
 RADIUS: Final = 5
 _TAPS: Final = np.exp(-0.5 * (np.arange(-RADIUS, RADIUS + 1) / 1.5) ** 2)
 WINDOW: Final[F32] = (_TAPS / _TAPS.sum()).astype(np.float32)
+BANDS: Final = 4
+"""More would filter too many rows twice."""
 PSNR_CAP: Final = 100.0
 """dB reported for images that do not differ, so that no infinity reaches JSON."""
 
@@ -155,15 +158,22 @@ def ssim_map(reference: F32, image: F32) -> F32:
         raise ValueError(f"SSIM needs images of more than {RADIUS} pixels a side, got {reference.shape[:2]}")
     reference, image = np.asarray(reference, np.float32), np.asarray(image, np.float32)
     out = np.zeros(reference.shape[:2], np.float32)
-    for channel in range(reference.shape[2]):
-        _add_ssim(reference[..., channel], image[..., channel], WINDOW, out)
+
+    def band(first: int, last: int) -> None:
+        for channel in range(reference.shape[2]):
+            _add_ssim(reference[..., channel], image[..., channel], WINDOW, first, last, out)
+
+    in_bands(band, len(out), BANDS)
     out /= np.float32(reference.shape[2])
     return out
 
 
 @kernel
-def _add_ssim(a: F32, b: F32, window: F32, out: F32) -> None:
-    """Add one channel's SSIM map to `out`. Rows are filtered along x once, kept in a ring, summed along y."""
+def _add_ssim(a: F32, b: F32, window: F32, first: int, last: int, out: F32) -> None:
+    """Add rows [first, last) of one channel's SSIM map to `out`.
+
+    Rows are filtered along x once, kept in a ring, summed along y.
+    """
     height, width = a.shape
     taps = len(window)
     radius = taps // 2
@@ -172,7 +182,7 @@ def _add_ssim(a: F32, b: F32, window: F32, out: F32) -> None:
     moment = np.zeros((5, width), np.float32)
     c1, c2 = np.float32(0.01**2), np.float32(0.03**2)
     two = np.float32(2)
-    for step in range(-radius, height + radius):
+    for step in range(first - radius, last + radius):
         row = step if step >= 0 else -step - 1  # mirrored, the edge pixel repeated
         row = row if row < height else 2 * height - 1 - row
         for x in range(-radius, width + radius):
@@ -191,7 +201,7 @@ def _add_ssim(a: F32, b: F32, window: F32, out: F32) -> None:
                 for x in range(width):
                     line[x] += w * (source[x + t] + source[x + taps - 1 - t])
         y = step - radius
-        if y < 0:
+        if y < first:
             continue
         for m in range(5):
             moment[m] = np.float32(0)

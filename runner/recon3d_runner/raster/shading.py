@@ -126,8 +126,52 @@ def _lit(faces: I32, f: int, b1: float, b2: float, normals: F64, light: F64, amb
     return ambient + (1.0 - ambient) * lambert
 
 
-@njit(cache=True, nogil=True)
 def draw(
+    points: F64,
+    faces: I32,
+    uv: F64,
+    uv_faces: I32,
+    lod: F32,
+    levels: Pyramid,
+    normals: F64,
+    light: F64,
+    ambient: float,
+    supersample: int,
+    rgb: F32,
+    alpha: F32,
+) -> None:
+    """Render over the prepared background images rgb (n, n, 3) and alpha (n, n).
+
+    points: (V, 3) projected into the supersampled image of n * supersample; lod: (F,); normals: (V, 3), or
+    (0, 3) for no light. Only pixels that the mesh covers are written; rgb is the mean of the samples over white.
+    """
+    start, members, left, right = sort_into_bands(points, faces, len(rgb) * supersample, BAND * supersample)
+    texels, begin, side = levels.texels, levels.start, levels.side
+
+    def band(first: int, last: int) -> None:
+        picture = (
+            points,
+            faces,
+            uv,
+            uv_faces,
+            lod,
+            texels,
+            begin,
+            side,
+            normals,
+            light,
+            ambient,
+            supersample,
+            rgb,
+            alpha,
+        )
+        _draw(*picture, start, members, left, right, first, last)
+
+    in_bands(band, len(start) - 1)
+
+
+@njit(cache=True, nogil=True)
+def _draw(
     points: F64,
     faces: I32,
     uv: F64,
@@ -142,18 +186,18 @@ def draw(
     supersample: int,
     rgb: F32,
     alpha: F32,
+    start: I32,
+    members: I32,
+    left: int,
+    right: int,
+    first_band: int,
+    last_band: int,
 ) -> None:
-    """Render over the prepared background images rgb (n, n, 3) and alpha (n, n).
-
-    points: (V, 3) projected into the supersampled image of n * supersample; lod: (F,); texels and
-    levels: those of a Pyramid; normals: (V, 3), or
-    (0, 3) for no light. Only pixels that the mesh covers are written; rgb is the mean of the samples over white.
-    """
+    """Draw the bands [first_band, last_band) of sort_into_bands."""
     n = rgb.shape[0]
     s = supersample
     rows = BAND * s
     shaded = normals.shape[0] > 0
-    start, members, left, right = sort_into_bands(points, faces, n * s, rows)
     left -= left % s
     first = left // s
     width = max(right - left + s, 0) // s * s
@@ -161,7 +205,7 @@ def draw(
     near_face = np.empty((rows, width), np.int32)
     near_bary = np.empty((rows, width, 2), np.float32)
     share = np.float32(1.0) / np.float32(s * s)
-    for k in range(start.shape[0] - 1):
+    for k in range(first_band, last_band):
         if start[k] == start[k + 1]:
             continue
         top = k * rows
