@@ -31,6 +31,10 @@ class Camera:
         """Focal length in pixels of an image of `size` x `size` pixels."""
         return 0.5 * size / float(np.tan(np.radians(self.fov_deg) / 2))
 
+    def pixel(self, size: int) -> float:
+        """What a pixel of an image of `size` x `size` pixels is in the world, at the origin."""
+        return float(np.linalg.norm(self.centre)) / self.focal(size)
+
     @property
     def centre(self) -> F64:
         """(3,) the camera's position in the world."""

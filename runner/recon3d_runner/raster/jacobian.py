@@ -16,6 +16,13 @@ from numba import njit
 
 from recon3d_runner.types import F32, F64, I32
 
+BESIDE = 1.5
+"""Pixels outside a contour edge at which it has the background beside it."""
+APART = 0.1
+"""Pixels by which another contour edge must be farther out to be the outline in its place."""
+SPOTS = 8
+"""Points of a contour edge at which it is looked how far out it comes."""
+
 
 @njit(cache=True, nogil=True)
 def depth_terms(
@@ -114,6 +121,77 @@ def _sample(image: F32, u: float, v: float) -> tuple[float, float, float]:
 
 
 @njit(cache=True, nogil=True)
+def _front(edges: I32, wings: I32, points: F64, faces: I32, face: I32) -> I32:
+    """(E,) the face in front of each contour edge beside which the rendered image shows background; -1 elsewhere."""
+    size = face.shape[0]
+    out = np.full(len(edges), -1, np.int32)
+    for e in range(len(edges)):
+        facing = 0
+        front = -1
+        for s in range(2):
+            f = wings[e, s]
+            p0, p1, p2 = faces[f, 0], faces[f, 1], faces[f, 2]
+            ax, ay = points[p1, 0] - points[p0, 0], points[p1, 1] - points[p0, 1]
+            bx, by = points[p2, 0] - points[p0, 0], points[p2, 1] - points[p0, 1]
+            # Image y points down, so that counter-clockwise from outside is negative here.
+            if ax * by - ay * bx < 0.0:
+                facing += 1
+                front = f
+        if facing != 1:
+            continue
+        p, q = edges[e, 0], edges[e, 1]
+        u, v = (points[p, 0] + points[q, 0]) / 2, (points[p, 1] + points[q, 1]) / 2
+        if points[p, 2] <= 0.0 or points[q, 2] <= 0.0 or u < 2.0 or v < 2.0 or u > size - 2.0 or v > size - 2.0:
+            continue
+        ox, oy = _outward(points, faces[front], p, q)
+        i, j = int(u + BESIDE * ox), int(v + BESIDE * oy)
+        if ox * ox + oy * oy > 0.0 and 0 <= i < size and 0 <= j < size and face[j, i] < 0:
+            out[e] = front
+    return out
+
+
+@njit(cache=True, nogil=True)
+def _outward(points: F64, corners: I32, p: int, q: int) -> tuple[float, float]:
+    """Unit normal in the image of the edge from p to q, away from its face's third corner; zero for none."""
+    ex, ey = points[q, 0] - points[p, 0], points[q, 1] - points[p, 1]
+    length = np.sqrt(ex * ex + ey * ey)
+    if length < 1e-9:
+        return 0.0, 0.0
+    apex = corners[0]
+    for k in range(3):
+        if corners[k] != p and corners[k] != q:
+            apex = corners[k]
+    ox, oy = -ey / length, ex / length
+    if ox * (points[apex, 0] - points[p, 0]) + oy * (points[apex, 1] - points[p, 1]) > 0.0:
+        return -ox, -oy
+    return ox, oy
+
+
+@njit(cache=True, nogil=True)
+def _nearest(distance: F32, u: float, v: float) -> tuple[float, int, int]:
+    """Distance at a pixel position, and the row and column of the outline's pixel nearest to it."""
+    value, gx, gy = _sample(distance, u, v)
+    g, top = max(np.sqrt(gx * gx + gy * gy), 1e-9), distance.shape[0] - 1
+    return value, min(max(int(v - value * gy / g), 0), top), min(max(int(u - value * gx / g), 0), top)
+
+
+@njit(cache=True, nogil=True)
+def _reach(edges: I32, front: I32, points: F64, distance: F32) -> F32:
+    """(n, n) the farthest out, in `distance`, that contour edges come by the outline's pixel nearest to them."""
+    out = np.full(distance.shape, -np.inf, np.float32)
+    for e in range(len(edges)):
+        if front[e] < 0:
+            continue
+        p, q = edges[e, 0], edges[e, 1]
+        for s in range(SPOTS):
+            t = (s + 0.5) / SPOTS
+            u, v = points[p, 0] + t * (points[q, 0] - points[p, 0]), points[p, 1] + t * (points[q, 1] - points[p, 1])
+            value, j, i = _nearest(distance, u, v)
+            out[j, i] = max(out[j, i], value)
+    return out
+
+
+@njit(cache=True, nogil=True)
 def outline_terms(
     edges: I32,
     wings: I32,
@@ -134,49 +212,29 @@ def outline_terms(
     edges (E, 2), wings (E, 2): the two faces of every edge; points (V, 3): projected vertices; face (n, n):
     the rasterised image; distance (n, n): signed pixel distance to the observed outline, positive outside.
     A contour edge (one wing faces the camera, one does not) counts when the background lies right beside it
-    in the rendered image and the outline is within `gate` pixels. Weights: `strength` per pixel of length.
+    in the rendered image, no other such edge lies farther out there, and the outline is within `gate` pixels.
+    Weights: `strength` per pixel of length. A surface seen edge-on has many contour edges within a pixel, by its
+    noise, and only the outermost is what the view shows: were the others pulled to the outline, so were the surface.
     """
     size = distance.shape[0]
     total = 0.0
     used = 0
+    fronts = _front(edges, wings, points, faces, face)
+    reach = _reach(edges, fronts, points, distance)
     for e in range(edges.shape[0]):
-        facing = 0
-        front = -1
-        for s in range(2):
-            f = wings[e, s]
-            p0, p1, p2 = faces[f, 0], faces[f, 1], faces[f, 2]
-            ax, ay = points[p1, 0] - points[p0, 0], points[p1, 1] - points[p0, 1]
-            bx, by = points[p2, 0] - points[p0, 0], points[p2, 1] - points[p0, 1]
-            # Image y points down, so that counter-clockwise from outside is negative here.
-            if ax * by - ay * bx < 0.0:
-                facing += 1
-                front = f
-        if facing != 1:
+        front = fronts[e]
+        if front < 0:
             continue
         p, q = edges[e, 0], edges[e, 1]
         u = (points[p, 0] + points[q, 0]) / 2
         v = (points[p, 1] + points[q, 1]) / 2
         z = (points[p, 2] + points[q, 2]) / 2
-        if points[p, 2] <= 0.0 or points[q, 2] <= 0.0 or u < 2.0 or v < 2.0 or u > size - 2.0 or v > size - 2.0:
-            continue
-        ex, ey = points[q, 0] - points[p, 0], points[q, 1] - points[p, 1]
-        length = np.sqrt(ex * ex + ey * ey)
-        if length < 1e-9:
-            continue
-        # Away from the front face's third corner.
-        apex = faces[front, 0]
-        for k in range(3):
-            if faces[front, k] != p and faces[front, k] != q:
-                apex = faces[front, k]
-        ox, oy = -ey / length, ex / length
-        if ox * (points[apex, 0] - u) + oy * (points[apex, 1] - v) > 0.0:
-            ox, oy = -ox, -oy
-        i, j = int(u + 1.5 * ox), int(v + 1.5 * oy)
-        if i < 0 or j < 0 or i >= size or j >= size or face[j, i] >= 0:
-            continue
         value, gx, gy = _sample(distance, u, v)
-        if abs(value) > gate:
+        _, j, i = _nearest(distance, u, v)
+        if abs(value) > gate or value < reach[j, i] - APART:
             continue
+        ox, oy = _outward(points, faces[front], p, q)
+        length = np.hypot(points[q, 0] - points[p, 0], points[q, 1] - points[p, 1])
         g = np.sqrt(gx * gx + gy * gy)
         if g < 0.3 or (gx * ox + gy * oy) < 0.5 * g:
             continue

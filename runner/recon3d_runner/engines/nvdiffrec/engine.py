@@ -41,6 +41,10 @@ SMALL = 8
 """Voxels both ways around a handle, along the mesh, up to which it is the carving's: some two across."""
 FINE = 120_000
 """Faces up to which pass 1 bends as its options say. With more, each vertex has fewer pixels to go by."""
+UNSURE = 0.5
+"""Variance of depth, in pixels squared, with which outlines count twice as much."""
+MOST = 4.0
+"""How often at most: with eight bits a flat wall is known better than its steps say (plateaus.py)."""
 SETTLE = 2
 """Steps of pass 1 between rounds of sharpening."""
 
@@ -69,7 +73,7 @@ def surface(
             vertices = remesh.relax(vertices, faces, vertex_normals(vertices, faces), 0.5)
             faces = remesh.flip(vertices, faces)
     with run.stage("geometry"):
-        options = _options(plan.geometry_iterations, len(faces))
+        options = _options(plan.geometry_iterations, len(faces), seen)
         held = None if unseen is None else unseen.held(vertices, faces)
         vertices, faces, _ = geometry.refine(vertices, faces, seen, prepared, options, rasteriser, run, held)
         vertices, faces = _sharpened(vertices, faces, seen, prepared, options, rasteriser, run, held)
@@ -79,8 +83,11 @@ def surface(
     return vertices, faces
 
 
-def _options(iterations: int, faces: int) -> geometry.GeometryOptions:
-    """Pass 1 for a mesh of so many faces: as stiff as a coarse one, with as many more steps to pass that on."""
+def _options(iterations: int, faces: int, views: list[View]) -> geometry.GeometryOptions:
+    """Pass 1 for a mesh of so many faces: as stiff as a coarse one, with as many more steps to pass that on.
+
+    And the less depth knows for its rounding, the more the outlines count.
+    """
     finer = max(1.0, faces / FINE)
     base = geometry.GeometryOptions(iterations=iterations)
     return replace(
@@ -88,7 +95,14 @@ def _options(iterations: int, faces: int) -> geometry.GeometryOptions:
         smooth=finer * base.smooth,
         smooth_end=finer * base.smooth_end,
         cg_iterations=round(finer * base.cg_iterations),
+        silhouette=base.silhouette * min(1.0 + _rounding(views) / UNSURE, MOST),
     )
+
+
+def _rounding(views: list[View]) -> float:
+    """Variance that its steps leave in depth, in pixels squared of its own picture at the origin."""
+    steps = [v.depth_step / v.camera.pixel(len(v.depth)) for v in views if v.depth is not None]
+    return float(np.square(steps).mean()) / 12 if steps else 0.0
 
 
 def _sharpened(

@@ -49,7 +49,7 @@ class GeometryOptions:
     crease_after: float = 0.4
     """Share of the iterations before creases are looked for: noise looks like them at first."""
     silhouette: float = 2.0
-    """Weight of one pixel of outline against one pixel of depth."""
+    """Weight of one pixel of outline against one pixel of depth that is not rounded."""
     gate_pixels: float = 12.0
     """Depth differences beyond this many pixels are other surfaces."""
     cg_iterations: int = 60
@@ -96,7 +96,7 @@ def _normal_equations(
         face, depth, bary = rasteriser.rasterize(points, faces, size)
         blocks = np.zeros((len(faces), 6))
         rhs = np.zeros((len(faces), 3))
-        pixel = float(np.linalg.norm(view.camera.centre)) / focal
+        pixel = view.camera.pixel(size)
         loss, used = 0.0, 0
         if view.depth is not None:
             loss, used = jacobian.depth_terms(
@@ -269,7 +269,7 @@ def refine(
     losses: list[float] = []
     make = _solvers(views, prepared, options, rasteriser, np.zeros(len(vertices)) if held is None else held)
     solver = make(faces)
-    pixel = float(np.linalg.norm(views[0].camera.centre)) / views[0].camera.focal(prepared[0].distance.shape[0])
+    pixel = views[0].camera.pixel(len(prepared[0].distance))
     ratio = options.smooth_end / options.smooth
     calm, failures = 1.0, 0
     for it in range(options.iterations):

@@ -44,7 +44,7 @@ def settle(views: Sequence[View], prepared: Sequence[Silhouette]) -> tuple[list[
 
     def one(k: int) -> F32 | None:
         view = views[k]
-        if view.depth is None or view.depth_step <= COARSE * _pixel(view, view.depth.shape[0]):
+        if view.depth is None or view.depth_step <= COARSE * view.camera.pixel(len(view.depth)):
             return view.depth
         others = [(v, p) for j, (v, p) in enumerate(zip(views, prepared, strict=True)) if j != k]
         return _settled(view, view.depth, others)
@@ -55,11 +55,6 @@ def settle(views: Sequence[View], prepared: Sequence[Silhouette]) -> tuple[list[
         [replace(view, depth=depth) for view, depth in zip(views, depths, strict=True)],
         [p if depth is None else replace(p, depth=depth) for p, depth in zip(prepared, depths, strict=True)],
     )
-
-
-def _pixel(view: View, size: int) -> float:
-    """World size of a pixel at the origin."""
-    return float(np.linalg.norm(view.camera.centre)) / view.camera.focal(size)
 
 
 def _settled(view: View, depth: F32, others: Sequence[tuple[View, Silhouette]]) -> F32:
@@ -154,7 +149,7 @@ def _shift(rim: tuple[F64, float], middle: float, view: View, others: Sequence[t
 
     most = 0.5 * view.depth_step
     # Outlines are a fraction of a pixel off, and a wall may lie at its level's very end.
-    margin = _pixel(view, others[0][1].distance.shape[0])
+    margin = view.camera.pixel(len(others[0][1].distance))
     low, high = -most - margin, most + margin
     if not outside(low) or outside(high):
         return 0.0

@@ -40,7 +40,7 @@ class Sight:
 
 def sight_of(view: View, depth: F32) -> Sight:
     """Trust of one view in which the mesh has the rendered `depth` (H, H)."""
-    pixel = float(np.linalg.norm(view.camera.centre)) / view.camera.focal(len(depth))
+    pixel = view.camera.pixel(len(depth))
     trust = np.zeros(depth.shape, np.float32)
     place = around(view.alpha > SOLID, REACH)  # all else is worth nothing
     edge = np.empty(trust[place].shape, np.bool_)

@@ -33,7 +33,7 @@ class Sight:
     @property
     def pixel(self) -> float:
         """World units that a pixel covers at the distance of the origin."""
-        return float(np.linalg.norm(self.camera.centre)) / self.camera.focal(self.size)
+        return self.camera.pixel(self.size)
 
 
 def shrink(view: View, size: int) -> View:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import trimesh
-from drawn_objects import sheet, sphere
+from drawn_objects import Drawn, sheet, sphere, waves
 from drawn_scenes import photograph
 from recon3d_runner.engines.nvdiffrec import engine, fusion, geometry, remesh, repair
 from recon3d_runner.quality.intersections import self_intersections
@@ -75,16 +75,22 @@ def test_silhouettes_alone_shrink_and_grow(taken: Any, run: Any, scale: float) -
     assert losses[-1] < 0.1 * losses[0]
 
 
-def test_rounded_depth_is_smoothed_across_views(run: Any) -> None:
-    """8-bit steps of 1.5 pixels of depth: the surface comes out smoother and nearer than one step."""
+def rounded_ball() -> tuple[Any, float]:
+    """The unit ball in pictures whose depth comes in 8-bit steps, and the step."""
     pictures = photograph(sphere(), encoding="black-near", bits=8)
     step = (pictures.setup.far - pictures.setup.near) / 255
     rounded = [
         replace(view, depth=(np.round(view.depth / step) * step).astype(np.float32), depth_step=step)
         for view in pictures.truth
     ]
+    return replace(pictures, truth=rounded), step
+
+
+def test_rounded_depth_is_smoothed_across_views(run: Any) -> None:
+    """The surface comes out smoother and nearer than one step."""
+    pictures, step = rounded_ball()
     vertices, faces = ball()
-    moved, _, _ = refined(noisy(vertices, 1.0, 0.003), faces, replace(pictures, truth=rounded), run)
+    moved, _, _ = refined(noisy(vertices, 1.0, 0.003), faces, pictures, run)
     error = np.abs(np.linalg.norm(moved, axis=1) - 1)
     assert np.sqrt(np.square(error).mean()) < 0.15 * step
 
@@ -112,7 +118,7 @@ import os; os.cpu_count = lambda: int(os.environ["OPENBLAS_NUM_THREADS"])
 import hashlib, numpy as np
 from test_engine_geometry import ball, noisy, refined
 from drawn_scenes import Recorder, photograph
-from drawn_objects import sheet, sphere
+from drawn_objects import Drawn, sheet, sphere, waves
 pictures = photograph(sphere(3), encoding="black-near", bits=16, size=256)
 vertices, faces = ball(3)
 moved, faces, _ = refined(noisy(vertices, 1.02, 0.01), faces, pictures, Recorder(), iterations=4)
@@ -208,9 +214,21 @@ def looking_from(place: np.ndarray, fov: float) -> Camera:
     return Camera(rotation, -rotation @ place, fov)
 
 
+def test_outlines_do_not_lift_what_is_seen_edge_on(run: Any) -> None:
+    """A ring whose top is as high as the cameras around it: all of the top's noise is within a pixel of the outline."""
+    ring = trimesh.creation.torus(0.6, 0.25, major_sections=256, minor_sections=128)
+    vertices, faces = np.array(ring.vertices) - (0, 0, 0.25), np.array(ring.faces, np.int32)
+    pictures = photograph(Drawn(vertices, faces, waves), encoding="black-near", bits=8)
+    rough = vertices + np.random.default_rng(5).normal(0, 0.003, vertices.shape)
+    moved, _, _ = refined(rough, faces, pictures, run)
+    top = vertices[:, 2] > -0.005
+    lifted = moved[top, 2] - vertices[top, 2]
+    assert lifted.mean() < 4e-4  # .00099 where each contour edge counts, .00019 where the outermost does
+
+
 def test_faces_smaller_than_pixels_need_a_stiffer_surface(run: Any) -> None:
     """82,000 faces and 8-bit depth of 128 pixels: with a coarse mesh's bending they follow the rounding."""
-    pictures = photograph(sphere(), encoding="black-near", bits=8)
+    pictures, _ = rounded_ball()
     vertices, faces = ball(6)
     off = []
     for finer in (1, 8):
@@ -218,6 +236,17 @@ def test_faces_smaller_than_pixels_need_a_stiffer_surface(run: Any) -> None:
         moved, _, _ = refined(noisy(vertices, 1.0, 0.005), faces, pictures, run, **options)
         off.append(float(np.abs(np.linalg.norm(moved, axis=1) - 1).mean()))
     assert off[1] < 0.8 * off[0]
-    stiff = engine._options(8, 8 * engine.FINE)
+    stiff = engine._options(8, 8 * engine.FINE, [])
     assert (stiff.smooth, stiff.cg_iterations) == (24.0, 480)
-    assert engine._options(8, engine.FINE // 8) == geometry.GeometryOptions(iterations=8)
+    assert engine._options(8, engine.FINE // 8, []) == geometry.GeometryOptions(iterations=8)
+
+
+def test_outlines_count_more_beside_coarse_depth(taken: Any) -> None:
+    _, pictures = taken("sphere")
+
+    def weight(steps: float) -> float:
+        views = [replace(v, depth_step=steps * v.camera.pixel(len(v.depth))) for v in pictures.truth]
+        return engine._options(8, 1000, views).silhouette
+
+    assert weight(0.0) == geometry.GeometryOptions().silhouette
+    assert weight(0.0) < weight(1.0) < weight(3.0) < weight(6.0) == weight(20.0)
