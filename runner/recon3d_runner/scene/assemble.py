@@ -14,11 +14,11 @@ from recon3d_contract.verdict import UNSURE
 
 from recon3d_runner.run import Run
 from recon3d_runner.scene import plausible
-from recon3d_runner.scene.agreement import Sight, code_jump, contours, frames, prepare
+from recon3d_runner.scene.agreement import Sight, contours, frames, prepare
 from recon3d_runner.scene.angle import Angle
 from recon3d_runner.scene.blended import sharp_edges
 from recon3d_runner.scene.calibrate import PRIOR_FOV, UNFIXED, Calibrator
-from recon3d_runner.scene.dequantize import dequantize, noise_of
+from recon3d_runner.scene.codes import level_step, smooth_codes
 from recon3d_runner.scene.frontier import Outlined, Outlines
 from recon3d_runner.scene.images import RawView, read_views, unit
 from recon3d_runner.scene.known import Known, Solution
@@ -29,14 +29,6 @@ from recon3d_runner.types import F32, Calibration, Camera, View
 
 T = TypeVar("T")
 
-COARSE_STEP = 0.1
-"""Depth codes coarser than this, in pixels of depth, are dequantised."""
-NOISY = 0.3
-"""Pixels of depth, and levels of the files: noise above both is smoothed,"""
-NOISE_REACH = 4.0
-"""times its standard deviation from the lowest to the highest that a code may stand for."""
-LEAST_LEVELS = 16
-"""Fewer levels in all depth renders than this may have a common divisor by chance."""
 UNCONFIRMED = 0.4
 """Confidence of an angle of view that the outlines alone give."""
 METRIC_OFFSET = 0.02
@@ -58,33 +50,6 @@ def _present(value: T | None) -> T:
     if value is None:
         raise ValueError("a view lacks its depth")
     return value
-
-
-def _step(raw: list[RawView]) -> float:
-    """Codes between neighbouring levels of the files: the largest number that divides all their differences.
-
-    The gaps between the levels that happen to occur say nothing: a flat-sided object has few.
-    """
-    found = np.zeros(1 << 16, bool)
-    for view in raw:
-        found[_present(view.gray)] = True
-    levels = np.flatnonzero(found)
-    step = int(np.gcd.reduce(np.diff(levels))) if len(levels) > 1 else 1
-    return float(step) if len(levels) >= LEAST_LEVELS or step in (256, 257) else 1.0
-
-
-def _codes(view: RawView, mask: Mask, step: float) -> F32:
-    """Depth codes, smoothed within their rounding where that is coarse, and within their noise where there is some."""
-    inside, gray = _present(mask.inside_depth), _present(view.gray)
-    code = gray.astype(np.float32)
-    pixel = float(np.ptp(code[inside])) / max(1.0, float(np.sqrt(inside.sum())))
-    noise = noise_of(code, inside, code_jump(code, inside))
-    noisy = noise > max(step, NOISY * pixel)
-    if noisy or step > COARSE_STEP * pixel:
-        unit = float(np.hypot(step, NOISE_REACH * noise)) if noisy else step
-        scaled = code / np.float32(unit)
-        code = dequantize(scaled, inside, code_jump(scaled, inside)) * np.float32(unit)
-    return code
 
 
 def _known(spec: JobSpec) -> Known:
@@ -174,10 +139,10 @@ def _calibrate(raw: list[RawView], masks: list[Mask], known: Known, run: Run) ->
     step = 0.0
     with_depth = all(view.gray is not None for view in raw)
     if with_depth:
-        step = _step(raw)
+        step = level_step([_present(view.gray) for view in raw])
 
         def one(view: RawView, mask: Mask) -> Sight:
-            code = _codes(view, mask, step)
+            code = smooth_codes(_present(view.gray), _present(mask.inside_depth), step)
             return prepare(view.name, code, _present(mask.inside_depth), mask, view.rgb, step)
 
         with ThreadPoolExecutor() as pool:
