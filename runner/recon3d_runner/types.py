@@ -55,6 +55,8 @@ class View:
     """(h, h) z-depth in world units, NaN on the background; None for jobs without depth."""
     depth_step: float = 0.0
     """Quantisation step of `depth` in world units."""
+    depth_level: F32 | None = None
+    """(h, h) the middles of the rounding intervals that `depth` lies in; None where it is what the file says."""
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from recon3d_runner.scene.images import RawView, read_views, unit
 from recon3d_runner.scene.known import Known, Solution
 from recon3d_runner.scene.masks import Mask, background_code, find_mask
 from recon3d_runner.scene.orient import Arrangement, Turn
+from recon3d_runner.scene.prints import depth_range
 from recon3d_runner.scene.solve import Fit, Hypothesis
 from recon3d_runner.types import F32, Calibration, Camera, View
 
@@ -159,15 +160,6 @@ def _calibrate(raw: list[RawView], masks: list[Mask], known: Known, run: Run) ->
     return _assemble(raw, masks, sights, step, known, solution, encoding, run)
 
 
-def _distance(known: Known, solution: Solution, encoding: str | None) -> float:
-    """Camera distance in world units: given, from the metric unit, or 1."""
-    if known.distance is not None:
-        return known.distance
-    if encoding == "metric" and known.unit is not None:
-        return known.unit / solution.fit.hypothesis.b
-    return 1.0
-
-
 def _assemble(
     raw: list[RawView],
     masks: list[Mask],
@@ -179,7 +171,7 @@ def _assemble(
     run: Run,
 ) -> Scene:
     h = solution.fit.hypothesis
-    distance = _distance(known, solution, encoding)
+    distance = known.unit_distance(solution.fit.hypothesis.b, encoding)
     rotation = frames()
     by_name = {view.name: k for k, view in enumerate(raw)}
     views: list[View] = []
@@ -193,16 +185,15 @@ def _assemble(
         turn = solution.arrangement.turns.get(name, Turn())
         k = by_name[source]
         camera = Camera(rotation[name], -rotation[name] @ (np.array(POSITION[name]) * distance), h.fov_deg)
-        depth = None
+        depth = level = None
         sight = sights[k]
         if sight is not None:
             inside = _present(masks[k].inside_depth)
-            z = (h.a + h.b * (sight.code + np.array(h.offsets, np.float32)[sight.plateau])) * distance
-            if h.ray:
-                n = z.shape[0]
-                axis = (2 * (np.arange(n) + 0.5) / n - 1) / h.focal
-                z = z / np.sqrt(1 + axis[None, :] ** 2 + axis[:, None] ** 2)
-            depth = turn.image(np.where(inside, z, np.nan).astype(np.float32))
+            exact = sight.code + np.array(h.offsets, np.float32)[sight.plateau]
+            depth, level = (
+                turn.image(np.where(inside, h.depths(code) * distance, np.nan).astype(np.float32))
+                for code in (exact, _present(raw[k].gray))
+            )
             lowest, highest = min(lowest, float(np.nanmin(depth))), max(highest, float(np.nanmax(depth)))
         views.append(
             View(
@@ -212,6 +203,7 @@ def _assemble(
                 turn.image(masks[k].alpha),
                 depth,
                 0.0 if depth is None else abs(h.b) * step * distance,
+                level,
             )
         )
         backgrounds[name] = masks[k].background
@@ -245,6 +237,9 @@ def _assemble(
             f"The colours of the view '{solution.foreign}' differ from the other views' on the same surface.",
         )
     near, far = _range(h, encoding, raw[0].gray_max, distance, lowest, highest)
+    change = None if known.range_known or encoding == "metric" else depth_range(views)
+    if change is not None and near is not None and far is not None:
+        views, near, far = [change.view(view) for view in views], change.at(near), change.at(far)
     calibration = Calibration(
         fov_deg=h.fov_deg,
         distance=distance,

@@ -72,16 +72,13 @@ class Calibrator:
         self.sights = sights
         self.known = known
         self.run = run
-        fixed_range = known.near is not None and known.far is not None and known.distance is not None
-        fixed_metric = known.unit is not None and known.distance is not None
-        self.range_known = fixed_range or fixed_metric
-        self.free = np.array([known.fov_deg is None, not self.range_known, not self.range_known], float)
+        self.free = np.array([known.fov_deg is None, not known.range_known, not known.range_known], float)
         self.rays = (known.ray,) if known.ray is not None else (False,)
         self._seen: tuple[Arrangement, Angle] | None = None
 
     def _given_range(self) -> tuple[float, float] | None:
         k = self.known
-        if not self.range_known or k.distance is None:
+        if not k.range_known or k.distance is None:
             return None
         if k.unit is not None:
             return 0.0, k.unit / k.distance

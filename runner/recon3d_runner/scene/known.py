@@ -23,6 +23,20 @@ class Known:
     ray: bool | None = None
     arrangement: Arrangement | None = None
 
+    @property
+    def range_known(self) -> bool:
+        """Whether this says what depth every code means."""
+        ends = self.near is not None and self.far is not None
+        return self.distance is not None and (ends or self.unit is not None)
+
+    def unit_distance(self, gain: float, encoding: str | None) -> float:
+        """Camera distance in world units: given, from the metric unit and the gain found at distance 1, or 1."""
+        if self.distance is not None:
+            return self.distance
+        if encoding == "metric" and self.unit is not None:
+            return self.unit / gain
+        return 1.0
+
 
 @dataclass(frozen=True)
 class Solution:

@@ -70,6 +70,14 @@ class Hypothesis:
         """Full angle of view."""
         return float(np.degrees(2 * np.arctan(1 / self.focal)))
 
+    def depths(self, code: np.ndarray) -> np.ndarray:
+        """z-depths of a square image of codes, without their plateaus' offsets."""
+        z: np.ndarray = self.a + self.b * code.astype(np.float32)
+        if self.ray:
+            axis = (2 * (np.arange(len(z)) + 0.5) / len(z) - 1) / self.focal
+            z = z / np.sqrt(1 + axis[None, :] ** 2 + axis[:, None] ** 2)
+        return z
+
 
 @dataclass(frozen=True)
 class Fit:

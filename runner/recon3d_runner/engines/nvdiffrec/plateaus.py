@@ -3,7 +3,8 @@
 A wall that faces the camera has one depth level all over, so that nothing in its own view tells where within that
 level it lies, and with eight bits that is several pixels. But no part of it may lie outside the object's outline in
 another view, and a wall at the object's end touches that outline with its rim. So it is taken as near as the outlines
-let it be, where that is within its level; else nothing speaks against the level's middle.
+let it be, where that is within its level; else nothing speaks against what calibration found for it. How its rim bends
+away, the width of the next level tells (`_Wall`).
 """
 
 from __future__ import annotations
@@ -11,14 +12,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from scipy import ndimage
 
 from recon3d_runner.engines.nvdiffrec.fusion import Silhouette
 from recon3d_runner.raster.cpu import project
-from recon3d_runner.types import F32, F64, I32, Bool, View
+from recon3d_runner.types import F32, F64, I64, Bool, View
 
 COARSE: Final = 0.5
 """Steps of depth below this many pixels are left alone."""
@@ -26,16 +27,24 @@ LEVEL: Final = 0.02
 """Share of a step by which neighbours on one level may differ."""
 LEAST_SHARE: Final = 0.005
 """Of a view's foreground, for a plateau to be looked at."""
-RIM: Final = 12
-"""Pixels from a plateau's edge in which it can touch an outline."""
+RIM: Final = 24
+"""Pixels from a wall's edge in which it can touch an outline."""
+ALONG: Final = 31
+"""Pixels a side around a place of its rim by which the next level's width there is told."""
 BESIDE: Final = 0.1
-"""Distance from a plateau, of its width, at which the surface is looked for again: beyond a rounded edge."""
+"""Distance from a wall, of its width, at which the surface is looked for again: beyond a rounded edge."""
 ENDS: Final = 0.5
-"""Share of the pixels there that may be of the same or the next level, if the plateau is to be a wall."""
+"""Share of the pixels there that may be of the same or the next level, if it is to be a wall."""
+LEVELS: Final = 2
+"""Beyond its own that tell how a wall bends away at its rim."""
+NONE: Final = 0.5
+"""Pixels of the next level beside an edge up to which it is sharp."""
 STRIP: Final = 1.0
 """Share of a plateau's width: so many pixels of it must be outside to count, since outlines are not perfect."""
 ENOUGH: Final = 20_000
 """Pixels of a rim that are looked at."""
+ASTRAY: Final = 0.75
+"""Pixels of depth beyond its level at which a wall may yet be: the range of all depths is not exact."""
 HALVINGS: Final = 8
 
 
@@ -58,35 +67,30 @@ def settle(views: Sequence[View], prepared: Sequence[Silhouette]) -> tuple[list[
 
 
 def _settled(view: View, depth: F32, others: Sequence[tuple[View, Silhouette]]) -> F32:
+    level = depth if view.depth_level is None else view.depth_level
     label, count = ndimage.label(_level(depth, LEVEL * view.depth_step))
     size = np.bincount(label.ravel(), minlength=count + 1)
     least = LEAST_SHARE * int(np.isfinite(depth).sum())
     out: F32 = depth.copy()
-    for number, place in enumerate(ndimage.find_objects(label), 1):
-        if size[number] < least:
-            continue
+    done = np.zeros(depth.shape, np.bool_)
+    for number in np.flatnonzero(size[1:] >= least) + 1:
         flat = label == number
-        middle = float(np.median(depth[flat]))
-        if _goes_on(depth, label, number, place, middle, view.depth_step):
+        if done[flat].any():
             continue
-        wall = _extent(view, depth, flat, middle)
-        if _ends(depth, wall, view.depth_step):
-            out[wall] = middle + _shift(_rim(view, wall), middle, view, others)
-        else:
-            near = ndimage.binary_dilation(flat, np.ones((3, 3), bool)) & wall
-            out[near] += np.float32(_shift(_rim(view, near), middle, view, others))
+        wall, before = _Wall.of(view, level, flat, float(np.median(level[flat]))), done.copy()
+        done[wall.rows, wall.columns] = True
+        if not any(_goes_on(depth, part, wall.middle, view.depth_step) for part in (flat, done & ~before)):
+            shift = _shift(wall, float(np.median(depth[flat])) - wall.middle, view, others)
+            out[wall.rows, wall.columns] = wall.middle + shift + wall.drop(shift)
     return out
 
 
-def _goes_on(depth: F32, label: I32, number: int, place: tuple[slice, ...], middle: float, step: float) -> bool:
-    """Whether the surface goes on beyond the plateau: then it is a curved one's flattest part, and no wall."""
-    at = BESIDE * float(np.sqrt((label[place] == number).sum()))
-    margin = int(at) + 3  # all pixels that near are within it
-    around = tuple(slice(max(s.start - margin, 0), s.stop + margin) for s in place)
-    away = ndimage.distance_transform_edt(label[around] != number)
-    ring = (away > at) & (away <= at + 1.5)
+def _goes_on(depth: F32, part: Bool, middle: float, step: float) -> bool:
+    """Whether the surface goes on beyond a part of it: then that is a curved one's flattest part, and no wall."""
+    at = BESIDE * float(np.sqrt(part.sum()))
+    away = ndimage.distance_transform_edt(~part)
     with np.errstate(invalid="ignore"):
-        on = np.abs(depth[around][ring] - middle) < 1.5 * step
+        on = np.abs(depth[(away > at) & (away <= at + 1.5)] - middle) < 1.5 * step
     return bool(on.mean() > ENDS)
 
 
@@ -104,56 +108,87 @@ def _level(depth: F32, tolerance: float) -> Bool:
     return flat
 
 
-def _extent(view: View, depth: F32, flat: Bool, middle: float) -> Bool:
-    """(n, n) the wall around a plateau: all that is connected and of its level."""
-    with np.errstate(invalid="ignore"):
-        level = np.abs(depth - middle) < 0.5 * view.depth_step
-    return np.asarray(ndimage.binary_propagation(flat, np.ones((3, 3), bool), level))
+class _Wall(NamedTuple):
+    """All that is connected to a plateau and of its level: flat in the middle, and round towards its rim.
 
-
-def _ends(depth: F32, wall: Bool, step: float) -> bool:
-    """Whether a wall ends at a sharp edge: nothing of the levels next to its own is beside it.
-
-    Then it reaches all of its level, whatever smoothing has made of the depth towards its edge; one whose edge is round
-    ends somewhere within.
+    How round, the next level tells: a wall that ends sharply has nothing of it, one that bends away as a circle does
+    has the more of it the larger the circle is. So for every place of the wall its depth is known but for one number.
     """
-    rim = wall & ~ndimage.binary_erosion(wall, np.ones((3, 3), bool))
-    rows, columns = np.nonzero(ndimage.binary_dilation(rim, np.ones((3, 3), bool)) & ~wall)
-    with np.errstate(invalid="ignore"):
-        beside = np.abs(depth[rows, columns] - np.median(depth[wall])) < 2 * step
-    return bool(beside.mean() < ENDS)
+
+    rows: I64
+    columns: I64
+    """(N,) its pixels."""
+    away: F64
+    """(N,) how far it is from there to its rim, in world units."""
+    gap: F64
+    """(N,) width of the next level beyond the rim there, in world units."""
+    middle: float
+    """Depth of its level's middle."""
+    step: float
+    least: float
+    """Width of the next level, in world units, below which there is none: the edge is sharp."""
+
+    @classmethod
+    def of(cls, view: View, level: F32, flat: Bool, middle: float) -> _Wall:
+        """The wall around the plateau `flat` in an image of every pixel's level."""
+        step, square = view.depth_step, np.ones((3, 3), bool)
+        with np.errstate(invalid="ignore"):
+            wall = ndimage.binary_propagation(flat, square, np.abs(level - middle) < 0.5 * step)
+            beyond = np.abs(level - middle - LEVELS / 2 * step) < (LEVELS + 1) / 2 * step
+            further = ndimage.binary_propagation(wall, square, beyond)
+        pixel = middle / view.camera.focal(len(level))
+        # A centre beside the rim is half a pixel from it.
+        distance, (beside_row, beside_column) = ndimage.distance_transform_edt(wall, return_indices=True)
+        width = ndimage.distance_transform_edt(further)
+        rim = ndimage.binary_dilation(wall, square) & ~wall
+        known = ndimage.uniform_filter(rim.astype(np.float32), ALONG)
+        mean = ndimage.uniform_filter(np.where(rim, width, 0).astype(np.float32), ALONG) / np.maximum(known, 1e-6)
+        rows, columns = np.nonzero(wall)
+        nearest = beside_row[rows, columns], beside_column[rows, columns]
+        away = (distance[rows, columns] - 0.5) * pixel
+        return cls(rows, columns, away, mean[nearest] * pixel, middle, step, NONE * pixel)
+
+    def drop(self, shift: float, part: slice | I64 = slice(None)) -> F64:
+        """(N,) how far behind its flat part the wall lies, if that is `shift` behind its level's middle.
+
+        The rim is where the next level begins, half a step behind the middle, and that one's end a step further.
+        """
+        near, far = 0.5 * self.step - shift, (LEVELS + 0.5) * self.step - shift
+        radii = max(near, 0.0) + np.geomspace(1e-3, 1e3, 200) * self.step
+        radius = np.interp(self.gap[part], _across(radii, far) - _across(radii, near), radii)
+        radius[self.gap[part] < self.least] = 0.0
+        bent = np.clip(_across(radius, near) - self.away[part], 0, radius)
+        return np.asarray(radius - np.sqrt(radius**2 - bent**2))
 
 
-def _rim(view: View, wall: Bool) -> tuple[F64, float]:
-    """(N, 3) rays, in world axes and of depth 1, of the pixels near its edge; and how many must be outside."""
-    size = wall.shape[0]
-    rows, columns = np.nonzero(wall & (ndimage.distance_transform_edt(wall) <= RIM))
-    flat = (np.stack([columns, rows], 1) + 0.5 - size / 2) / view.camera.focal(size)
-    ray = np.concatenate([flat, np.ones((len(flat), 1))], 1)
-    every = len(ray) // ENOUGH + 1
-    return ray[::every] @ view.camera.rotation, STRIP * float(np.sqrt(wall.sum())) / every
+def _across(radius: F64, drop: float) -> F64:
+    """How far from a circle's top, along its tangent there, the circle has fallen by `drop`, or ends."""
+    return np.asarray(np.sqrt(np.maximum(radius**2 - np.maximum(radius - max(drop, 0.0), 0) ** 2, 0)))
 
 
-def _shift(rim: tuple[F64, float], middle: float, view: View, others: Sequence[tuple[View, Silhouette]]) -> float:
-    """How far behind its level's middle the wall lies; 0 where the outlines do not say."""
-    rays, enough = rim
+def _shift(wall: _Wall, usual: float, view: View, others: Sequence[tuple[View, Silhouette]]) -> float:
+    """How far behind its level's middle the wall lies; `usual` where the outlines do not say."""
+    size = others[0][1].distance.shape[0]
+    near = np.flatnonzero(wall.away <= RIM * wall.middle / view.camera.focal(size))
+    every = len(near) // ENOUGH + 1
+    enough = STRIP * float(np.sqrt(len(wall.rows))) / every
+    near = near[::every]
+    flat = (np.stack([wall.columns[near], wall.rows[near]], 1) + 0.5 - size / 2) / view.camera.focal(size)
+    rays = np.concatenate([flat, np.ones((len(flat), 1))], 1) @ view.camera.rotation
 
     def outside(shift: float) -> bool:
-        points = view.camera.centre + (middle + shift) * rays
+        points = view.camera.centre + (wall.middle + shift + wall.drop(shift, near))[:, None] * rays
         out = np.zeros(len(points), bool)
         for other, p in others:
-            size = p.distance.shape[0]
             at = project(points, other.camera, size)
             out |= ndimage.map_coordinates(p.distance, (at[:, 1] - 0.5, at[:, 0] - 0.5), order=1, mode="nearest") > 0
         return int(out.sum()) > enough
 
-    most = 0.5 * view.depth_step
-    # Outlines are a fraction of a pixel off, and a wall may lie at its level's very end.
-    margin = view.camera.pixel(len(others[0][1].distance))
-    low, high = -most - margin, most + margin
+    most = 0.5 * view.depth_step + ASTRAY * view.camera.pixel(size)
+    low, high = -most, most
     if not outside(low) or outside(high):
-        return 0.0
+        return usual
     for _ in range(HALVINGS):
         half = (low + high) / 2
         low, high = (half, high) if outside(half) else (low, half)
-    return min(max(high, -most), most)
+    return high

@@ -20,6 +20,7 @@ OBJECTS = {
     "l_block": drawn_objects.l_block,
     "sheet": lambda: drawn_objects.sheet(0.08),
     "box": drawn_objects.box,
+    "soft_box": lambda: drawn_objects.soft_box((1.0, 0.8, 0.6), 0.06),
     "sphere": drawn_objects.sphere,
 }
 

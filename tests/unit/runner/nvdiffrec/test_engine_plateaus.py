@@ -55,6 +55,20 @@ def test_a_wall_is_flat_to_its_sharp_edge(taken: Any) -> None:
         assert np.percentile(off, 98) < 0.15 * STEP
 
 
+def test_walls_with_round_edges_are_found_and_round(taken: Any) -> None:
+    """Neither the flat part's rim nor the level's touches an outline: the width of the next levels says what does."""
+    _, pictures = taken("soft_box", size=1024)
+    before, after = [], []
+    for phase in (0.15, 0.4, 0.8):
+        views = [rounded(view, phase) for view in pictures.truth]
+        for exact, coarse, found in zip(pictures.truth, views, settled(views), strict=True):
+            wall = np.abs(coarse.depth - np.nanmin(coarse.depth)) < 0.5 * STEP
+            assert np.percentile(np.abs(found.depth - exact.depth)[wall], 98) < 0.35 * STEP
+            for view, errors in ((coarse, before), (found, after)):
+                errors.append(float(np.abs(view.depth - exact.depth)[wall].mean()))
+    assert np.mean(after) < 0.6 * np.mean(before)
+
+
 def test_a_wall_stays_within_its_level(taken: Any) -> None:
     _, pictures = taken("box", size=256)
     # Outlines that are all wrong by far, as with a wrong angle of view.
