@@ -53,28 +53,6 @@ def _present(value: T | None) -> T:
     return value
 
 
-def _known(spec: JobSpec) -> Known:
-    depth, cameras = spec.depth, spec.cameras
-    turns: dict[str, Turn] = {
-        name: Turn(int(s.roll_deg or 0) // 90, bool(s.mirror))
-        for name, s in cameras.views.items()
-        if s.roll_deg is not None or s.mirror is not None
-    }
-    # An image turned clockwise is put upright by turning it back.
-    turns = {name: Turn((4 - t.roll) % 4, t.mirror) for name, t in turns.items()}
-    given = cameras.preset is not None or bool(turns)
-    return Known(
-        fov_deg=cameras.fov_deg,
-        distance=cameras.distance,
-        near=depth.near,
-        far=depth.far,
-        encoding=None if depth.encoding == "auto" else depth.encoding,
-        unit=depth.unit_m,
-        ray=None if depth.kind == "auto" else depth.kind == "ray",
-        arrangement=Arrangement(turns, cameras.preset == "swapped") if given else None,
-    )
-
-
 def _silhouettes_only(raw: list[RawView], masks: list[Mask], known: Known, run: Run) -> Solution:
     """What can be known without depth."""
     run.warn(
@@ -129,7 +107,7 @@ def build_scene(folder: Path, spec: JobSpec, run: Run) -> Scene:
             shares = list(pool.map(plausible.check_view, raw, masks))
         plausible.check_colours({view.name: share for view, share in zip(raw, shares, strict=True)})
     with run.stage("calibrate"):
-        known = _known(spec)
+        known = Known.of(spec)
         if known.distance is None and (known.near is not None or known.far is not None):
             run.warn("range_ignored", "depth.near and depth.far need cameras.distance beside them; they were not used.")
         return _calibrate(raw, masks, known, run)
@@ -189,11 +167,13 @@ def _assemble(
         sight = sights[k]
         if sight is not None:
             inside = _present(masks[k].inside_depth)
-            exact = sight.code + np.array(h.offsets, np.float32)[sight.plateau]
+            exact, gray = sight.code + np.array(h.offsets, np.float32)[sight.plateau], _present(raw[k].gray)
             depth, level = (
                 turn.image(np.where(inside, h.depths(code) * distance, np.nan).astype(np.float32))
-                for code in (exact, _present(raw[k].gray))
+                for code in (exact, gray)
             )
+            if np.abs(sight.code - gray)[inside].max() > 0.51 * step:  # There is more in the way than rounding.
+                level = None
             lowest, highest = min(lowest, float(np.nanmin(depth))), max(highest, float(np.nanmax(depth)))
         views.append(
             View(

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from recon3d_runner.scene.orient import Arrangement
+from recon3d_contract.spec import JobSpec
+
+from recon3d_runner.scene.orient import Arrangement, Turn
 from recon3d_runner.scene.solve import Fit
 
 
@@ -22,6 +24,29 @@ class Known:
     """World units per code, for metric depth."""
     ray: bool | None = None
     arrangement: Arrangement | None = None
+
+    @classmethod
+    def of(cls, spec: JobSpec) -> Known:
+        """What a job's own JSON says."""
+        depth, cameras = spec.depth, spec.cameras
+        turns: dict[str, Turn] = {
+            name: Turn(int(s.roll_deg or 0) // 90, bool(s.mirror))
+            for name, s in cameras.views.items()
+            if s.roll_deg is not None or s.mirror is not None
+        }
+        # An image turned clockwise is put upright by turning it back.
+        turns = {name: Turn((4 - t.roll) % 4, t.mirror) for name, t in turns.items()}
+        given = cameras.preset is not None or bool(turns)
+        return cls(
+            fov_deg=cameras.fov_deg,
+            distance=cameras.distance,
+            near=depth.near,
+            far=depth.far,
+            encoding=None if depth.encoding == "auto" else depth.encoding,
+            unit=depth.unit_m,
+            ray=None if depth.kind == "auto" else depth.kind == "ray",
+            arrangement=Arrangement(turns, cameras.preset == "swapped") if given else None,
+        )
 
     @property
     def range_known(self) -> bool:
