@@ -104,25 +104,23 @@ def deliver(
         with run.stage("export"):
             export_glb(made, out)
             shape = read_shape(out / layout.MESH_GLB)
-            written: list[Future[Any]] = [aside.submit(export_others, made, out, request.spec.output.formats)]
             checks: Future[MeshChecks] | None = None
             rasteriser = open_rasteriser("cpu")
             alone: Callable[[], LeftOut] = partial(
                 leave_one_out, shape.vertices, shape.faces, scene.views, rasteriser, cores
             )
             if cores >= MANY:  # of the texture these need the size at most
-                plain = shape.textured(made.texture, made.unseen)
-                checks = aside.submit(check_all, plain, {})
+                checks = aside.submit(check_all, shape.textured(made.texture, made.unseen), {})
                 alone = aside.submit(alone).result
-                written.append(aside.submit(previews, plain, kinds=("wireframe",)))
             mesh = shape.textured(shape.texture(), made.unseen)
             levels = mip_pyramid(mesh.texture)
+        written: list[Future[Any]] = [aside.submit(export_others, made, out, request.spec.output.formats)]
         packed = Packed.begin(mesh, aside, levels) if cores >= MANY else None
         with run.stage("previews"):
             if cores < MANY:
                 previews(mesh, levels=levels, tick=run.tick)
             else:
-                written.append(aside.submit(previews, mesh, kinds=("textured",), levels=levels))
+                written.append(aside.submit(previews, mesh, levels=levels))
         with run.stage("evaluate"):
             measured = _measure(request, scene, mesh, run, facts or {}, cores, alone, checks, levels)
         with run.stage("report"):

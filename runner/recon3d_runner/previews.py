@@ -18,7 +18,6 @@ from recon3d_runner.types import F32, U8, Camera, TexturedMesh
 from recon3d_runner.wireframe import render_wireframe
 
 SIZE: Final = 1024
-KINDS: Final = ("textured", "wireframe")
 DIAGONALS: Final = dict(zip(layout.DIAGONALS, ((1.0, 1.0, 1.0), (-1.0, -1.0, -1.0)), strict=True))
 """World direction from the object to the camera of each diagonal preview: front left top, back right bottom."""
 FILL: Final = 0.92
@@ -59,19 +58,17 @@ def write_previews(
     cameras: Mapping[str, Camera],
     out: Path,
     *,
-    kinds: Sequence[str] = KINDS,
     threads: int = 2,
     levels: Pyramid | None = None,
     tick: Callable[[float], None] | None = None,
 ) -> list[Path]:
-    """Write the previews of `kinds` below the existing folder `out`; returns paths relative to it.
+    """Write the textured and wireframe previews below the existing folder `out`; returns paths relative to it.
 
     cameras: by view name, as the inputs were taken. levels: the texture's `mip_pyramid`, where the caller has it.
-    Wireframes show nothing of the texture.
     `tick` hears the share done, from this thread; what it raises ends the work.
     """
     (out / "previews").mkdir(exist_ok=True)
-    levels = mip_pyramid(mesh.texture) if levels is None and "textured" in kinds else levels
+    levels = mip_pyramid(mesh.texture) if levels is None else levels
 
     def draw(job: tuple[str, str, Camera]) -> Path:
         kind, name, camera = job
@@ -84,7 +81,7 @@ def write_previews(
         return Path(path)
 
     all_cameras = preview_cameras(mesh, cameras)
-    jobs = [(kind, name, camera) for kind in kinds for name, camera in all_cameras.items()]
+    jobs = [(kind, name, camera) for kind in ("textured", "wireframe") for name, camera in all_cameras.items()]
     written: list[Path] = []
     with ThreadPoolExecutor(threads) as pool:
         try:

@@ -7,6 +7,7 @@ or before the object, that every other view contradicts. Each such pixel goes to
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Final
 
@@ -29,8 +30,9 @@ BLENDED: Final = 0.25
 
 def sharp_edges(views: Sequence[RawView]) -> list[RawView]:
     """The views, every blended pixel of their depth renders given to one side; as they are where edges are sharp."""
-    found = [_between(view) for view in views]
-    rim = [inside & ~ndimage.binary_erosion(inside) for _, _, inside in found]
+    with ThreadPoolExecutor() as pool:
+        found = list(pool.map(_between, views))
+        rim = list(pool.map(lambda parts: parts[2] & ~ndimage.binary_erosion(parts[2]), found))
     mixed = sum(int((between & edge).sum()) for (between, _, _), edge in zip(found, rim, strict=True))
     if mixed <= BLENDED * sum(int(edge.sum()) for edge in rim):
         return list(views)
