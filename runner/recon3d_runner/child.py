@@ -58,6 +58,7 @@ def surroundings(environment: Mapping[str, str], scratch: Path) -> dict[str, str
         "OMP_NUM_THREADS": threads,
         "NUMBA_NUM_THREADS": threads,
         "CUBLAS_WORKSPACE_CONFIG": ":4096:8",  # without it cuBLAS may choose differently each time
+        "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",  # images come in pages of 2 MB, not in thousands of small ones
         **kept,
         "PYTHONHASHSEED": "0",
         "PYTHONSAFEPATH": "1",
