@@ -10,6 +10,7 @@ from recon3d_contract.errors import Code, Recon3dError
 
 from recon3d_runner.scene.agreement import Sight
 from recon3d_runner.scene.arrange import Arrangements, Judged
+from recon3d_runner.scene.frontier import Outlines
 from recon3d_runner.scene.orient import Arrangement, Turn
 from recon3d_runner.scene.solve import Fit
 from recon3d_runner.types import F64
@@ -29,6 +30,8 @@ FOREIGN = (0.1, 3.0)
 """A view's colours are not the others' when they differ by that much, and by that factor more than the rest do."""
 VISIBLE = 0.04
 """Mean colour difference of a view and itself turned, below which nobody can tell."""
+SPOKEN, FIRM, TOUCHING = 16, 1.0, 4.0
+"""Outlines agree where so many of 24 planes, under an angle known to so many degrees, are within so many pixels."""
 
 
 @dataclass(frozen=True)
@@ -116,6 +119,14 @@ def _changes(sight: Sight, base: Arrangement, other: Arrangement, view: str) -> 
     return bool(seen.any() and difference[seen].mean() > VISIBLE)
 
 
+def _outlines_agree(sights: list[Sight]) -> bool:
+    """Whether the files' outlines alone are those of one object from six axes: then the depth is what is wrong."""
+    outlines = Outlines(sights)
+    angle = outlines.solve()
+    off = np.abs(outlines.residuals(angle.focal))
+    return len(off) >= SPOKEN and angle.sigma < FIRM and float(off.max()) < TOUCHING
+
+
 def inconsistent(calibrator: Calibrator, fit: Fit, sights: list[Sight]) -> Recon3dError:
     """The error; the worst view is the one without which the other five agree best."""
     without: dict[str, float] = {}
@@ -124,11 +135,19 @@ def inconsistent(calibrator: Calibrator, fit: Fit, sights: list[Sight]) -> Recon
         without[left_out.name] = rest.cost + contradiction(rest)
     worst = min(without, key=lambda name: without[name])
     shares = by_view(fit)
+    only_depth = _outlines_agree(calibrator.sights)
+    what = (
+        "The outlines of the six views agree, but their depth renders do not: depth must be linear, with one range for "
+        "all six views"
+        if only_depth
+        else "The six views do not show one object from six axis directions"
+    )
     return Recon3dError(
         Code.INCONSISTENT_VIEWS,
-        message=f"The six views do not show one object from six axis directions; '{worst}' fits the others worst.",
+        message=f"{what}; '{worst}' fits the others worst.",
         details={
             "worst_view": worst,
+            "outlines_agree": only_depth,
             "disagreement": round(fit.cost, 3),
             "contradiction": {s.name: round(float(share), 3) for s, share in zip(sights, shares, strict=True)},
             "disagreement_without": {name: round(value, 3) for name, value in without.items()},

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from drawn_objects import fins, torus
+from drawn_objects import blob, fins, torus
 from drawn_scenes import Pictures, Recorder, photograph
 from numpy.typing import NDArray
+from recon3d_contract.errors import Recon3dError
 from recon3d_runner.scene.assemble import Scene
 from recon3d_runner.scene.blended import sharp_edges
 from recon3d_runner.scene.images import read_views
@@ -72,6 +73,27 @@ def test_noise_of_depth_is_smoothed(calibrated: Calibrated) -> None:
     scene, _ = calibrated(noisy)
     assert abs(scene.calibration.fov_deg - pictures.setup.fov) < CLOSE
     assert depth_error(scene, pictures) < 1.5
+
+
+def normalised(gray: NDArray[Any]) -> NDArray[Any]:
+    """Stretched to all codes, as programs do that show depth."""
+    there = gray > 0
+    low, high = gray[there].min(), gray[there].max()
+    return np.where(there, 1 + 254 * (gray.astype(np.float64) - low) / (high - low), 0)
+
+
+def test_depth_that_every_view_has_a_range_of_its_own_for_is_named_as_that(calibrated: Calibrated) -> None:
+    with pytest.raises(Recon3dError, match=r"outlines of the six views agree.*one range for all six") as caught:
+        calibrated(changed(photograph(blob(), size=512, depth_size=256), normalised))
+    assert caught.value.details["outlines_agree"] is True
+
+
+def test_a_view_of_something_else_is_no_matter_of_depth(calibrated: Calibrated) -> None:
+    pictures, other = (photograph(thing, size=512, depth_size=256) for thing in (fins(), torus(0.7)))
+    foreign = pictures.with_files(left=other.colours["left"], depth_left=other.depths["left"])
+    with pytest.raises(Recon3dError, match="not show one object") as caught:
+        calibrated(foreign)
+    assert caught.value.details["outlines_agree"] is False
 
 
 @pytest.mark.parametrize("encoding", ["white-near", "black-near", "metric"])
