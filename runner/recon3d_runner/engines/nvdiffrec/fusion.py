@@ -16,6 +16,7 @@ from typing import Final
 
 import numpy as np
 from numba import njit
+from scipy import ndimage
 
 from recon3d_runner.bands import in_bands
 from recon3d_runner.engines.nvdiffrec.level_set import extract, keep_solids
@@ -44,6 +45,11 @@ class Silhouette:
     """(n, n) z-depth in world units, NaN outside; zeros without depth (never used then)."""
     tilt: F32
     """(n, n) depth change per pixel in world units; 0 where unknown."""
+
+    def outside(self, at: F64) -> F64:
+        """Signed distance (N,) to the outline at places (N, 2 or more) x, y, ..., in pixels of this grid."""
+        place = at[:, 1] - 0.5, at[:, 0] - 0.5
+        return np.asarray(ndimage.map_coordinates(self.distance, place, order=1, mode="nearest"))
 
 
 def outline_distance(alpha: F32, size: int) -> F32:

@@ -180,8 +180,7 @@ def _shift(wall: _Wall, usual: float, view: View, others: Sequence[tuple[View, S
         points = view.camera.centre + (wall.middle + shift + wall.drop(shift, near))[:, None] * rays
         out = np.zeros(len(points), bool)
         for other, p in others:
-            at = project(points, other.camera, size)
-            out |= ndimage.map_coordinates(p.distance, (at[:, 1] - 0.5, at[:, 0] - 0.5), order=1, mode="nearest") > 0
+            out |= p.outside(project(points, other.camera, size)) > 0
         return int(out.sum()) > enough
 
     most = 0.5 * view.depth_step + ASTRAY * view.camera.pixel(size)

@@ -15,7 +15,6 @@ from typing import Final
 
 import numpy as np
 from numba import njit
-from scipy import ndimage
 
 from recon3d_runner.bands import in_bands
 from recon3d_runner.engines.nvdiffrec.fusion import Silhouette
@@ -64,11 +63,10 @@ def nothing_empty(views: Sequence[View], prepared: Sequence[Silhouette]) -> Allo
         for view, p in zip(views, prepared, strict=True):
             size = p.distance.shape[0]
             at = project(points, view.camera, size)
-            place = at[:, 1] - 0.5, at[:, 0] - 0.5
-            good &= ndimage.map_coordinates(p.distance, place, order=1, mode="nearest") <= OUTSIDE
+            good &= p.outside(at) <= OUTSIDE
             if view.depth is not None:
                 room = OUTSIDE * at[:, 2] / view.camera.focal(size) + 0.5 * view.depth_step
-                row, column = (np.clip(c.astype(np.int64), 0, size - 2) for c in place)
+                row, column = (np.clip(c.astype(np.int64), 0, size - 2) for c in (at[:, 1] - 0.5, at[:, 0] - 0.5))
                 corners = [p.depth[row + j, column + i] for j in (0, 1) for i in (0, 1)]
                 # Unknown depth speaks against nothing.
                 nearest = np.fmin.reduce([np.where(np.isnan(d), np.inf, d) for d in corners])
