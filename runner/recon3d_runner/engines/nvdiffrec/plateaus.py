@@ -17,6 +17,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from scipy import ndimage
 
+from recon3d_runner.crop import around
 from recon3d_runner.engines.nvdiffrec.fusion import Silhouette
 from recon3d_runner.raster.cpu import project
 from recon3d_runner.types import F32, F64, I64, Bool, View
@@ -37,6 +38,7 @@ ENDS: Final = 0.5
 """Share of the pixels there that may be of the same or the next level, if it is to be a wall."""
 LEVELS: Final = 2
 """Beyond its own that tell how a wall bends away at its rim."""
+SQUARE: Final = np.ones((3, 3), bool)
 NONE: Final = 0.5
 """Pixels of the next level beside an edge up to which it is sharp."""
 STRIP: Final = 1.0
@@ -77,9 +79,12 @@ def _settled(view: View, depth: F32, others: Sequence[tuple[View, Silhouette]]) 
         flat = label == number
         if done[flat].any():
             continue
-        wall, before = _Wall.of(view, level, flat, float(np.median(level[flat]))), done.copy()
-        done[wall.rows, wall.columns] = True
-        if not any(_goes_on(depth, part, wall.middle, view.depth_step) for part in (flat, done & ~before)):
+        middle, before = float(np.median(level[flat])), done.copy()
+        with np.errstate(invalid="ignore"):
+            same = ndimage.binary_propagation(flat, SQUARE, np.abs(level - middle) < 0.5 * view.depth_step)
+        done |= same
+        if not any(_goes_on(depth, part, middle, view.depth_step) for part in (flat, done & ~before)):
+            wall = _Wall.of(view, level, same, middle)
             shift = _shift(wall, float(np.median(depth[flat])) - wall.middle, view, others)
             out[wall.rows, wall.columns] = wall.middle + shift + wall.drop(shift)
     return out
@@ -88,9 +93,10 @@ def _settled(view: View, depth: F32, others: Sequence[tuple[View, Silhouette]]) 
 def _goes_on(depth: F32, part: Bool, middle: float, step: float) -> bool:
     """Whether the surface goes on beyond a part of it: then that is a curved one's flattest part, and no wall."""
     at = BESIDE * float(np.sqrt(part.sum()))
-    away = ndimage.distance_transform_edt(~part)
+    place = around(part, int(at) + 3)
+    away = ndimage.distance_transform_edt(~part[place])
     with np.errstate(invalid="ignore"):
-        on = np.abs(depth[(away > at) & (away <= at + 1.5)] - middle) < 1.5 * step
+        on = np.abs(depth[place][(away > at) & (away <= at + 1.5)] - middle) < 1.5 * step
     return bool(on.mean() > ENDS)
 
 
@@ -129,23 +135,25 @@ class _Wall(NamedTuple):
     """Width of the next level, in world units, below which there is none: the edge is sharp."""
 
     @classmethod
-    def of(cls, view: View, level: F32, flat: Bool, middle: float) -> _Wall:
-        """The wall around the plateau `flat` in an image of every pixel's level."""
-        step, square = view.depth_step, np.ones((3, 3), bool)
+    def of(cls, view: View, level: F32, wall: Bool, middle: float) -> _Wall:
+        """The wall of the pixels `wall` in an image of every pixel's level."""
+        step = view.depth_step
         with np.errstate(invalid="ignore"):
-            wall = ndimage.binary_propagation(flat, square, np.abs(level - middle) < 0.5 * step)
             beyond = np.abs(level - middle - LEVELS / 2 * step) < (LEVELS + 1) / 2 * step
-            further = ndimage.binary_propagation(wall, square, beyond)
+            further = ndimage.binary_propagation(wall, SQUARE, beyond)
         pixel = middle / view.camera.focal(len(level))
-        # A centre beside the rim is half a pixel from it.
-        distance, (beside_row, beside_column) = ndimage.distance_transform_edt(wall, return_indices=True)
-        width = ndimage.distance_transform_edt(further)
-        rim = ndimage.binary_dilation(wall, square) & ~wall
+        rows, columns = np.nonzero(wall)
+        # What is nearest to a place of a region stands beside the region.
+        place = around(wall, 1)
+        here = rows - place[0].start, columns - place[1].start
+        distance, beside = ndimage.distance_transform_edt(wall[place], return_indices=True)
+        width, around_it = np.zeros(level.shape), around(further, 1)
+        width[around_it] = ndimage.distance_transform_edt(further[around_it])
+        rim = ndimage.binary_dilation(wall, SQUARE) & ~wall
         known = ndimage.uniform_filter(rim.astype(np.float32), ALONG)
         mean = ndimage.uniform_filter(np.where(rim, width, 0).astype(np.float32), ALONG) / np.maximum(known, 1e-6)
-        rows, columns = np.nonzero(wall)
-        nearest = beside_row[rows, columns], beside_column[rows, columns]
-        away = (distance[rows, columns] - 0.5) * pixel
+        nearest = beside[0][here] + place[0].start, beside[1][here] + place[1].start
+        away = (distance[here] - 0.5) * pixel  # a centre beside the rim is half a pixel from it
         return cls(rows, columns, away, mean[nearest] * pixel, middle, step, NONE * pixel)
 
     def drop(self, shift: float, part: slice | I64 = slice(None)) -> F64:
