@@ -50,7 +50,7 @@ GOOD = 0.2
 """Cost at JUDGE of views that agree as well as renders of one object do."""
 SIGMA_GAIN = 8.0
 """Residuals of neighbouring pixels are not independent: the formal sigma of the FOV is too small by about this."""
-PER_STEP = 0.02
+PER_STEP = 0.06
 """Degrees of FOV that depth levels one pixel of depth apart leave open."""
 PER_PLATEAU = 0.2
 """The same where all surface faces its camera: one rounding then holds for all of a side, and does not average out."""
