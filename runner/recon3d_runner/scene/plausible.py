@@ -15,6 +15,8 @@ LEAST_BACKGROUND = 0.3
 """Share of a depth render's border that must be background."""
 STRAY = 0.05
 """Share of coloured pixels outside the depth's object above which the two show different things."""
+UNEVEN = 0.2
+"""Share of a picture's border that differs from its background above which there is no one background."""
 
 
 def check_view(view: RawView, mask: Mask) -> float | None:
@@ -53,9 +55,13 @@ def check_view(view: RawView, mask: Mask) -> float | None:
     near = ndimage.binary_dilation(mask.inside_depth, iterations=4)
     stray = float((coloured & ~near).sum()) / max(1, int(coloured.sum()))
     if stray > STRAY:
+        border = np.concatenate([differs[0], differs[-1], differs[:, 0], differs[:, -1]])
+        uneven = view.alpha is None and float(border.mean()) > UNEVEN
         raise Recon3dError(
             Code.INCONSISTENT_VIEWS,
-            f"The colours and the depth render of the view '{view.name}' show different objects.",
+            f"The background of the view '{view.name}' is not one colour; make it plain or transparent."
+            if uneven
+            else f"The colours and the depth render of the view '{view.name}' show different objects.",
             {"worst_view": view.name, "stray_share": round(stray, 3), "limit": STRAY},
         )
     return float(unlike(picture, mask.background, 3 / 255)[mask.inside_depth].mean())

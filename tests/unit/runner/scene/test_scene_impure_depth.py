@@ -102,3 +102,13 @@ def test_sharp_edges_stay_as_they_are(tmp_path: Path, encoding: str) -> None:
     raw = read_views(photograph(torus(), size=256, depth_size=256, encoding=encoding, bits=bits).write(tmp_path))
     for before, after in zip(raw, sharp_edges(raw), strict=True):
         assert after is before
+
+
+def test_a_background_of_many_colours_is_named_as_that(calibrated: Calibrated) -> None:
+    pictures = photograph(fins(), size=256, depth_size=256)
+    front = pictures.colours["front"].copy()
+    dusk = np.broadcast_to(np.linspace(140, 250, 256)[:, None, None].astype(np.uint8), front.shape)
+    empty = pictures.depths["front"] == 0
+    front[empty] = dusk[empty]
+    with pytest.raises(Recon3dError, match="background of the view 'front' is not one colour"):
+        calibrated(pictures.with_files(front=front))
