@@ -48,6 +48,8 @@ DOUBT: Final = 0.2
 """Pixels of depth, anywhere on the object, below which a change is left alone: print is not surer than that."""
 FARTHEST: Final = 4.0
 """Pixels of depth beyond which a change is not believed."""
+BETTER: Final = 0.85
+"""Share of the bounded differences of colours that may be left: under a wrong angle of view they hardly fall."""
 RELATED: Final = 30.0
 """Neighbouring pixels err alike: the formal standard deviation is too small by about this."""
 
@@ -99,7 +101,9 @@ def depth_range(views: Sequence[View]) -> Range | None:
         return None
     pictures, colours = _pictures(views, size, pixel)
     low, high = float(np.nanmin(pictures.depth)) - distance, float(np.nanmax(pictures.depth)) - distance
-    found, normal, squares = np.zeros(2), np.zeros((2, 2)), np.zeros(2)
+    found = np.zeros(2)
+    normal, _, squares = _step(pictures, colours, focal, distance, found)
+    before = squares[2] / max(squares[3], 1.0)
     for blur, steps in BLURS:
         shown = _blurred(colours, blur)
         for _ in range(steps):
@@ -114,6 +118,8 @@ def depth_range(views: Sequence[View]) -> Range | None:
     variance = np.diag(ends @ np.linalg.inv(normal) @ ends.T) * squares[0] / max(squares[1], 1e-9)
     moved = np.abs(ends @ found)
     if RELATED * float(np.sqrt(variance.max())) > DOUBT or moved.max() < DOUBT:
+        return None
+    if squares[2] / max(squares[3], 1.0) > BETTER * before:
         return None
     return change
 
@@ -148,13 +154,13 @@ def _pictures(views: Sequence[View], size: int, pixel: float) -> tuple[_Pictures
 
 
 def _step(p: _Pictures, rgb: F32, focal: float, distance: float, found: F64) -> tuple[F64, F64, F64]:
-    """Normal equations, in pixels, over all views; and the weighted sum of squares with that of the weights."""
+    """Normal equations, in pixels, over all views; sums of weighted squares, weights, bounded squares; how many."""
     pixel = distance / focal
     change = Range(float(found[0]) * pixel, float(found[1]) * pixel, distance)
     moved = change.of(p.depth)
 
     def one(k: int) -> tuple[F64, F64, F64]:
-        out = np.zeros((2, 2)), np.zeros(2), np.zeros(2)
+        out = np.zeros((2, 2)), np.zeros(2), np.zeros(4)
         _compare(k, moved, p.slope, p.good, rgb, p.rotation, p.translation, focal, distance, *out)
         return out
 
@@ -232,6 +238,8 @@ def _compare(
                 weight = 1.0 / (1.0 + square / (OTHER * OTHER)) ** 2
                 squares[0] += weight * square / 3
                 squares[1] += weight
+                squares[2] += square / (square + OTHER * OTHER)
+                squares[3] += 1.0
                 if steepest < FAINT * FAINT:
                     continue
                 grade[0], grade[1] = 1.0, z - distance
