@@ -48,8 +48,8 @@ DOUBT: Final = 0.2
 """Pixels of depth, anywhere on the object, below which a change is left alone: print is not surer than that."""
 FARTHEST: Final = 4.0
 """Pixels of depth beyond which a change is not believed."""
-BETTER: Final = 0.85
-"""Share of the bounded differences of colours that may be left: under a wrong angle of view they hardly fall."""
+BETTER: Final = 0.95
+"""Share of the bounded differences of colours that may be left; under a wrong angle of view they fall less."""
 RELATED: Final = 30.0
 """Neighbouring pixels err alike: the formal standard deviation is too small by about this."""
 
