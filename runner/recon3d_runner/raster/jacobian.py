@@ -14,11 +14,11 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from recon3d_runner.types import F32, F64, I32
+from recon3d_runner.types import F32, F64, I32, Bool
 
 BESIDE = 1.5
 """Pixels outside a contour edge at which it has the background beside it."""
-APART = 0.1
+APART = 0.25
 """Pixels by which another contour edge must be farther out to be the outline in its place."""
 SPOTS = 8
 """Points of a contour edge at which it is looked how far out it comes."""
@@ -168,17 +168,18 @@ def _outward(points: F64, corners: I32, p: int, q: int) -> tuple[float, float]:
 
 
 @njit(cache=True, nogil=True)
-def _nearest(distance: F32, u: float, v: float) -> tuple[float, int, int]:
-    """Distance at a pixel position, and the row and column of the outline's pixel nearest to it."""
+def _nearest(distance: F32, u: float, v: float) -> tuple[float, float, float]:
+    """Distance at a pixel position, and the place on the outline nearest to it."""
     value, gx, gy = _sample(distance, u, v)
-    g, top = max(np.sqrt(gx * gx + gy * gy), 1e-9), distance.shape[0] - 1
-    return value, min(max(int(v - value * gy / g), 0), top), min(max(int(u - value * gx / g), 0), top)
+    g = max(np.sqrt(gx * gx + gy * gy), 1e-9)
+    return value, u - value * gx / g, v - value * gy / g
 
 
 @njit(cache=True, nogil=True)
 def _reach(edges: I32, front: I32, points: F64, distance: F32) -> F32:
     """(n, n) the farthest out, in `distance`, that contour edges come by the outline's pixel nearest to them."""
     out = np.full(distance.shape, -np.inf, np.float32)
+    top = distance.shape[0] - 1
     for e in range(len(edges)):
         if front[e] < 0:
             continue
@@ -186,9 +187,19 @@ def _reach(edges: I32, front: I32, points: F64, distance: F32) -> F32:
         for s in range(SPOTS):
             t = (s + 0.5) / SPOTS
             u, v = points[p, 0] + t * (points[q, 0] - points[p, 0]), points[p, 1] + t * (points[q, 1] - points[p, 1])
-            value, j, i = _nearest(distance, u, v)
+            value, x, y = _nearest(distance, u, v)
+            i, j = min(max(int(x), 0), top), min(max(int(y), 0), top)
             out[j, i] = max(out[j, i], value)
     return out
+
+
+@njit(cache=True, nogil=True)
+def _behind(reach: F32, distance: F32, u: float, v: float) -> float:
+    """Pixels by which contour edges come farther out than the position, at most half a pixel beside it."""
+    value, x, y = _nearest(distance, u, v)
+    top = distance.shape[0] - 2
+    i, j = min(max(int(x - 0.5), 0), top), min(max(int(y - 0.5), 0), top)
+    return float(max(reach[j, i], reach[j, i + 1], reach[j + 1, i], reach[j + 1, i + 1]) - value)
 
 
 @njit(cache=True, nogil=True)
@@ -204,6 +215,7 @@ def outline_terms(
     distance: F32,
     gate: float,
     strength: float,
+    measured: Bool,
     blocks: F64,
     rhs: F64,
 ) -> tuple[float, int]:
@@ -215,6 +227,7 @@ def outline_terms(
     in the rendered image, no other such edge lies farther out there, and the outline is within `gate` pixels.
     Weights: `strength` per pixel of length. A surface seen edge-on has many contour edges within a pixel, by its
     noise, and only the outermost is what the view shows: were the others pulled to the outline, so were the surface.
+    Where depth has not `measured` (F,) the faces, all count: nothing else says where a hidden wall is.
     """
     size = distance.shape[0]
     total = 0.0
@@ -230,8 +243,8 @@ def outline_terms(
         v = (points[p, 1] + points[q, 1]) / 2
         z = (points[p, 2] + points[q, 2]) / 2
         value, gx, gy = _sample(distance, u, v)
-        _, j, i = _nearest(distance, u, v)
-        if abs(value) > gate or value < reach[j, i] - APART:
+        known = measured[wings[e, 0]] or measured[wings[e, 1]]
+        if abs(value) > gate or (known and _behind(reach, distance, u, v) > APART):
             continue
         ox, oy = _outward(points, faces[front], p, q)
         length = np.hypot(points[q, 0] - points[p, 0], points[q, 1] - points[p, 1])

@@ -87,57 +87,43 @@ def _normal_equations(
     rasteriser: Rasteriser,
 ) -> tuple[F64, F64, float, int]:
     """Blocks (F, 6), right-hand sides (F, 3), loss and pixel count over all views."""
+    size = len(prepared[0].distance)
+    focal, pixel = views[0].camera.focal(size), views[0].camera.pixel(size)
+    gate = options.gate_pixels * gate_scale * pixel
 
-    def one(k: int) -> tuple[F64, F64, float, int]:
-        view, p = views[k], prepared[k]
-        size = p.distance.shape[0]
-        focal = view.camera.focal(size)
+    def seen(view: View) -> tuple[F64, F64, float, int, F64, I32]:
         points = project(vertices, view.camera, size)
         face, depth, bary = rasteriser.rasterize(points, faces, size)
-        blocks = np.zeros((len(faces), 6))
-        rhs = np.zeros((len(faces), 3))
-        pixel = view.camera.pixel(size)
+        blocks, rhs, turn = np.zeros((len(faces), 6)), np.zeros((len(faces), 3)), view.camera.rotation
         loss, used = 0.0, 0
         if view.depth is not None:
             loss, used = jacobian.depth_terms(
-                face,
-                depth,
-                bary,
-                view.depth,
-                vertices,
-                faces,
-                normals,
-                view.camera.rotation,
-                focal,
-                options.gate_pixels * gate_scale * pixel,
-                2.0 * pixel,
-                blocks,
-                rhs,
+                face, depth, bary, view.depth, vertices, faces, normals, turn, focal, gate, 2.0 * pixel, blocks, rhs
             )
-        more, count = jacobian.outline_terms(
-            edges,
-            wings,
-            points,
-            faces,
-            normals,
-            view.camera.rotation,
-            focal,
-            face,
-            p.distance,
-            6.0 * gate_scale,
-            options.silhouette,
-            blocks,
-            rhs,
+        return blocks, rhs, loss, used, points, face
+
+    def outlined(k: int) -> tuple[float, int]:
+        blocks, rhs, _, _, points, face = parts[k]
+        turn, away, near = views[k].camera.rotation, prepared[k].distance, 6.0 * gate_scale
+        weight = options.silhouette
+        return jacobian.outline_terms(
+            edges, wings, points, faces, normals, turn, focal, face, away, near, weight, measured, blocks, rhs
         )
-        return blocks, rhs, loss + more, used + count
 
     with ThreadPoolExecutor() as pool:
-        parts = list(pool.map(one, range(len(views))))
+        parts = list(pool.map(seen, views))
+        measured = np.logical_or.reduce([part[0].any(1) for part in parts])
+        more = list(pool.map(outlined, range(len(views))))
     blocks, rhs = parts[0][0], parts[0][1]
     for other in parts[1:]:
         blocks += other[0]
         rhs += other[1]
-    return blocks, rhs, sum(p[2] for p in parts), sum(p[3] for p in parts)
+    return (
+        blocks,
+        rhs,
+        sum(p[2] for p in parts) + sum(m[0] for m in more),
+        sum(p[3] for p in parts) + sum(m[1] for m in more),
+    )
 
 
 def _assemble(blocks: F64, rhs: F64, faces: I32, count: int) -> tuple[sparse.csr_matrix, F64]:

@@ -166,6 +166,7 @@ def outline_row(
         distance,
         3.0,
         1.0,
+        np.ones(len(solid.faces), bool),
         blocks,
         rhs,
     )
@@ -225,3 +226,34 @@ def test_coverage_is_the_share_of_hits(solid: Solid, camera: Camera) -> None:
     assert np.abs(exact - counted).max() < 1 / 16
     assert np.abs(exact - counted).mean() < 2e-3
     assert ((counted > 0.05) & (counted < 0.95)).sum() > 30
+
+
+@pytest.mark.parametrize(("inside", "measured", "counted"), [(0.05, True, 8), (0.4, True, 4), (0.4, False, 8)])
+def test_of_contour_edges_the_outermost_count(inside: float, measured: bool, counted: int) -> None:
+    """Two plates, the hidden one smaller: its edges count where they are as far out, or not measured."""
+    square = np.array([(0, 0), (1, 0), (1, 1), (0, 1)], float)
+    flat = np.concatenate([20 + 6 * square, 20 + inside + (6 - 2 * inside) * square])
+    points = np.column_stack([flat, np.repeat([1.0, 1.1], 4)])
+    one = np.array([(0, 1, 2), (0, 2, 3), (0, 2, 1), (0, 3, 2)], np.int32)
+    faces = np.concatenate([one, one + 4])
+    rim = np.array([(0, 1), (1, 2), (2, 3), (0, 3)], np.int32)
+    sides = np.array([(0, 2), (0, 2), (1, 3), (1, 3)], np.int32)
+    y, x = np.mgrid[:46, :46] + 0.5
+    distance = np.maximum(np.abs(x - 23), np.abs(y - 23)).astype(np.float32) - np.float32(3)
+    _, used = jacobian.outline_terms(
+        np.concatenate([rim, rim + 4]),
+        np.concatenate([sides, sides + 4]),
+        points,
+        faces,
+        np.tile([1.0, 0.0, 0.0], (8, 1)),
+        np.eye(3),
+        100.0,
+        np.where(distance < 0, 0, -1).astype(np.int32),
+        distance,
+        3.0,
+        1.0,
+        np.full(8, measured),
+        np.zeros((8, 6)),
+        np.zeros((8, 3)),
+    )
+    assert used == counted

@@ -132,11 +132,12 @@ class OnDevice:
         views, points = self.views, self.views.project(x)
         drawn = [self.rasteriser.draw(p, mesh.faces32, views.size) for p in points]
         face, depth, bary = (torch.stack(images) for images in zip(*drawn, strict=True))
-        loss, used = outline_terms(views, mesh, points, n, face, 6.0 * gate, self.options.silhouette, total)
+        loss, used = torch.zeros((), dtype=torch.float64, device=device), 0
         if views.depth is not None:
             near = self.options.gate_pixels * gate * views.unit
-            value, count = depth_terms(views, mesh, face, depth, bary, x, n, near, total)
-            loss, used = loss + value, used + count
+            loss, used = depth_terms(views, mesh, face, depth, bary, x, n, near, total)
+        more, count = outline_terms(views, mesh, points, n, face, 6.0 * gate, self.options.silhouette, total)
+        loss, used = loss + more, used + count
         sums = floating(total)
         kept = self.held if bent is None else torch.maximum(self.held, torch.from_numpy(bent).to(device))
         step = self._descend(sums[:, :6], sums[:, 6:] * views.unit, x, n, smooth, kept)

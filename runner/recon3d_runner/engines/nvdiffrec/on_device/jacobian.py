@@ -62,7 +62,7 @@ def outline_terms(
     strength: float,
     total: Tensor,
 ) -> tuple[Tensor, int]:
-    """Silhouette residuals of contour edges, added to `total` (F, 9); see jacobian.outline_terms."""
+    """Silhouette residuals of contour edges, added to `total` (F, 9), which has depth's; see jacobian.outline_terms."""
     size, focal = views.size, views.focal
     flat = points[:, mesh.faces, :2]
     a, b = flat[:, :, 1] - flat[:, :, 0], flat[:, :, 2] - flat[:, :, 0]
@@ -87,7 +87,8 @@ def outline_terms(
     good &= (middle[:, :2] <= size - 2.0).all(1) & (beside >= 0).all(1) & (beside < size).all(1)
     near = beside.clamp(0, size - 1)
     good &= face[k, near[:, 1], near[:, 0]] < 0
-    good &= _outermost(views, k, at[:, 0, :2], along, good) & (value.abs() <= gate)
+    known = (total[:, :6] != 0).any(1)[mesh.wings[e]].any(1)
+    good &= (~known | (_behind(views, k, at[:, 0, :2], along, good) <= jacobian.APART)) & (value.abs() <= gate)
     good &= (steep >= 0.3) & ((gradient * outward).sum(1) >= 0.5 * steep)
     r = value * middle[:, 2] / focal / views.unit
     turned = n[ends] @ views.rotation[k].mT
@@ -102,22 +103,26 @@ def outline_terms(
     return dot(weight * r, r), int(good.sum())
 
 
-def _outermost(views: Targets, k: Tensor, first: Tensor, along: Tensor, good: Tensor) -> Tensor:
-    """(N,) whether no other of the `good` contour edges comes farther out; edges from `first`, `along` them (N, 2)."""
+def _behind(views: Targets, k: Tensor, first: Tensor, along: Tensor, good: Tensor) -> Tensor:
+    """(N,) pixels by which another of the `good` contour edges comes farther out; from `first` on, `along` (N, 2)."""
+    size = views.size
 
     def nearest(t: float) -> tuple[Tensor, Tensor]:
         at = first + t * along
         value, gradient = _sample(views.distance, k, at)
         steep = torch.linalg.norm(gradient, dim=1).clamp(min=1e-9)
-        foot = (at - (value / steep)[:, None] * gradient).long().clamp(0, views.size - 1)
-        return value, (k * views.size + foot[:, 1]) * views.size + foot[:, 0]
+        return value, at - (value / steep)[:, None] * gradient
 
     reach = torch.full((views.distance.numel(),), -torch.inf, device=k.device)
     for s in range(jacobian.SPOTS):
-        value, place = nearest((s + 0.5) / jacobian.SPOTS)
-        reach.scatter_reduce_(0, place, torch.where(good, value.float(), -torch.inf), "amax")
-    value, place = nearest(0.5)
-    return value >= reach[place] - jacobian.APART
+        value, foot = nearest((s + 0.5) / jacobian.SPOTS)
+        i, j = foot.long().clamp(0, size - 1).unbind(1)
+        reach.scatter_reduce_(0, (k * size + j) * size + i, torch.where(good, value.float(), -torch.inf), "amax")
+    value, foot = nearest(0.5)
+    i, j = (foot - 0.5).long().clamp(0, size - 2).unbind(1)
+    place = (k * size + j) * size + i
+    around = torch.stack([reach[place], reach[place + 1], reach[place + size], reach[place + size + 1]])
+    return around.amax(0) - value
 
 
 def _sample(images: Tensor, k: Tensor, at: Tensor) -> tuple[Tensor, Tensor]:
