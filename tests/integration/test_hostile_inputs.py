@@ -204,7 +204,7 @@ PIXELS: dict[str, tuple[Callable[[], Pictures], str]] = {
     "all-white view without depth": (lambda: white("", "top", depth=False), "'top' shows no object"),
     "empty depth": (lambda: white("depth_", "left"), "depth render 'left' shows no object"),
     "constant depth": (lambda: depths(lambda view: np.full((SIZE, SIZE), 128, np.uint8)), "shows no object"),
-    "flat depth": (lambda: depths(flat), "views do not show one object"),
+    "flat depth": (lambda: depths(flat), "their depth renders do not"),
     "depth of another object": (
         lambda: depths(lambda view: others().depths[view], ("front",)), "'front' show different objects|'front' fits"
     ),
